@@ -1,0 +1,1 @@
+"""Decides: the conversation, its calls, and the only folder that knows the web framework."""

@@ -1,0 +1,1 @@
+"""Listens, thinks and speaks: one adapter per vendor behind three Protocols, and the embedded ones."""

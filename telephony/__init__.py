@@ -1,0 +1,1 @@
+"""Carries sound: carriers, legs, pacing, playout. Knows no web framework, no provider and no policy."""
