@@ -177,4 +177,5 @@ def encode(event: JournalEvent) -> bytes:
 
 def decode(line: bytes) -> JournalEvent:
     """The event that `encode` wrote. Raises `msgspec.ValidationError` on anything else."""
-    return msgspec.json.decode(line, type=KEPT)
+    event: JournalEvent = msgspec.json.decode(line, type=KEPT)
+    return event
