@@ -58,6 +58,10 @@ def spoken_words(text: str) -> str:
     return " ".join(kept.split())
 
 
+_DETECTOR_S = 0.032
+"""What one verdict of the voice detector covers."""
+
+
 class Ear:
     """One call's ear. Methods take what a witness says and return what follows from it, in order.
 
@@ -67,15 +71,15 @@ class Ear:
     def __init__(self, settings: EarSettings | None = None) -> None:
         self._settings = settings or EarSettings()
         self._voiced = False
-        self._onset_at: float | None = None
-        self.began_at: float | None = None
+        self._onset_at: float | None
+        self.began_at: float | None
         """When the present speech began; None while there is none."""
         self.last_voice_at: float | None = None
         """When voice was last heard."""
         self._forget_turn()
 
     def _forget_turn(self) -> None:
-        self.began_at = None
+        self.began_at = self._onset_at = None
         self._confirmed = False
         self._pause_told = False
         self._end_told = False
@@ -91,6 +95,11 @@ class Ear:
     def words(self) -> str:
         """What the present turn consists of so far: finals, then the partial."""
         return " ".join(filter(None, (*self._finals, self._partial.text)))
+
+    @property
+    def unfinished(self) -> str:
+        """Words of the last partial, which no final has confirmed."""
+        return self._partial.text
 
     def take_words(self) -> str:
         """The turn is over: its words, and a clean ear for the next."""
@@ -143,10 +152,10 @@ class Ear:
 
     def _voice_heard(self, now: float) -> list[Event]:
         if self._onset_at is None:
-            self._onset_at = now
+            self._onset_at = now - _DETECTOR_S
         self.last_voice_at = now
         events: list[Event] = []
-        if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms / 2:
+        if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
             self._voiced = True
         if self._voiced:
             self._pause_told = self._end_told = False

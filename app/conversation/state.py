@@ -64,14 +64,13 @@ class Event(Enum):
     SPEECH_DISMISSED = auto()  # it was no turn: noise, or a backchannel
     # from the clock
     FLOOR_EXPIRED = auto()  # the floor state's own deadline
-    SILENCE_EXHAUSTED = auto()  # as often re-prompted as allowed
     PHASE_EXPIRED = auto()  # the phase's own deadline
-    TIME_IS_UP = auto()  # the call's absolute limit
     # from inside
     REPLY_STARTED = auto()  # its first sound left
     REPLY_FINISHED = auto()  # heard to its end
     REPLY_FAILED = auto()  # nothing more will come of it
-    END_REQUESTED = auto()
+    GOODBYE_REQUESTED = auto()  # say goodbye and hang up: silence, time limit, nobody left to think or listen
+    END_REQUESTED = auto()  # hang up now
     TRANSFER_REQUESTED = auto()
 
 
@@ -135,7 +134,7 @@ PHASES: MappingProxyType[Phase, dict[Event, Transition]] = MappingProxyType(
             E.LEG_ATTACHED: _to(P.LIVE, A.GREET, floor=F.THINKING),
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
-            E.TIME_IS_UP: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
             E.END_REQUESTED: _to(P.ENDED, A.FINISH),
         },
         P.LIVE: {
@@ -149,20 +148,20 @@ PHASES: MappingProxyType[Phase, dict[Event, Transition]] = MappingProxyType(
             E.LEG_ATTACHED: _to(P.LIVE, A.REATTACH),
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
-            E.TIME_IS_UP: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
             E.END_REQUESTED: _to(P.ENDED, A.FINISH),
         },
         P.TRANSFERRING: {
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
-            E.TIME_IS_UP: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
             E.END_REQUESTED: _to(P.ENDED, A.FINISH),
         },
         P.ENDING: {
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.LEG_LOST: _to(P.ENDED, A.FINISH),
             E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
-            E.TIME_IS_UP: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
         },
         P.ENDED: {},
     }
@@ -177,8 +176,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.TURN_UNDERSTOOD: _to(F.THINKING, A.BEGIN_REPLY),  # the recogniser heard what the ear missed
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COLLECT_DIGIT),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.REPROMPT),
-            E.SILENCE_EXHAUSTED: _to(F.THINKING, A.SAY_GOODBYE),
-            E.TIME_IS_UP: _to(F.THINKING, A.SAY_GOODBYE),
+            E.GOODBYE_REQUESTED: _to(F.THINKING, A.SAY_GOODBYE),
         },
         F.PROCESSING_SPEECH: {
             E.TURN_ENDED: _to(F.PROCESSING_SPEECH, A.FINALIZE),
@@ -187,7 +185,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.SPEECH_DISMISSED: _to(F.LISTENING, A.RETURN_TO_LISTENING),
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COLLECT_DIGIT),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.BEGIN_REPLY),
-            E.TIME_IS_UP: _to(F.THINKING, A.SAY_GOODBYE),
+            E.GOODBYE_REQUESTED: _to(F.THINKING, A.SAY_GOODBYE),
         },
         F.THINKING: {
             E.SPEECH_STARTED: _to(F.THINKING, A.HOLD),  # a reply must not start on top of him
@@ -202,7 +200,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.REPLY_FINISHED: _to(F.LISTENING),
             E.REPLY_FAILED: _to(F.THINKING, A.APOLOGISE),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.CANCEL_REPLY, A.APOLOGISE),
-            E.TIME_IS_UP: _to(F.THINKING, A.CANCEL_REPLY, A.SAY_GOODBYE),
+            E.GOODBYE_REQUESTED: _to(F.THINKING, A.CANCEL_REPLY, A.SAY_GOODBYE),
         },
         F.SPEAKING: {
             E.SPEECH_STARTED: _to(F.INTERRUPTED, A.HOLD),
@@ -212,7 +210,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.REPLY_FINISHED: _to(F.LISTENING),
             E.REPLY_FAILED: _to(F.THINKING, A.APOLOGISE),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.HOLD, A.COMMIT, A.APOLOGISE),
-            E.TIME_IS_UP: _to(F.THINKING, A.HOLD, A.COMMIT, A.SAY_GOODBYE),
+            E.GOODBYE_REQUESTED: _to(F.THINKING, A.HOLD, A.COMMIT, A.SAY_GOODBYE),
         },
         F.INTERRUPTED: {
             E.SPEECH_CONFIRMED: _to(F.PROCESSING_SPEECH, A.COMMIT),
@@ -223,7 +221,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.SPEECH_DISMISSED: _to(F.SPEAKING, A.RESUME),
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COMMIT, A.COLLECT_DIGIT),
             E.FLOOR_EXPIRED: _to(F.SPEAKING, A.RESUME),
-            E.TIME_IS_UP: _to(F.THINKING, A.COMMIT, A.SAY_GOODBYE),
+            E.GOODBYE_REQUESTED: _to(F.THINKING, A.COMMIT, A.SAY_GOODBYE),
         },
     }
 )

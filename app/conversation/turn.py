@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from telephony.codecs.transcode import Transcoder
+
 from app.calls.journal import ToolCalled, ToolReturned
 from app.conversation.chunker import Chunker
 from app.conversation.tools import END_CALL, TRANSFER_CALL
@@ -34,7 +36,6 @@ from providers.base import (
 from providers.errors import ProviderError, ProviderTimedOut
 from telephony.audio import AudioFormat
 from telephony.clock import Clock
-from telephony.codecs.transcode import Transcoder
 from telephony.pacing import Pacer
 from telephony.playout import PlacedWord
 
@@ -165,7 +166,7 @@ class Turn:
             self.metrics.tts_started = self._clock.now()
             await self._queue_all(_replay(phrase.speech), audio, audio)
         else:
-            await self._speak(voice, _once(phrase.text), audio)
+            await self._speak(voice, once(phrase.text), audio)
         self._complete()
 
     def _complete(self) -> None:
@@ -362,7 +363,8 @@ async def _until_none(queue: "asyncio.Queue[str | None]") -> AsyncIterator[str]:
         yield piece
 
 
-async def _once(text: str) -> AsyncIterator[str]:
+async def once(text: str) -> AsyncIterator[str]:
+    """A reply's text, if it is complete from the start."""
     yield text
 
 
