@@ -131,11 +131,11 @@ class Ear:
         return self._confirm()
 
     def final(self, final: FinalTranscript, *, disputed: bool) -> list[Event]:
-        """Words that stay. Only the answer to a `finalize` closes anything."""
+        """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
-        if not final.finalized:
+        if not (final.finalized or (final.ends_turn and not self._voiced)):
             return self._confirm() if final.text and not disputed else []
         if disputed and not self._confirmed:
             if not self._is_backchannel(self.words):

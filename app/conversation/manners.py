@@ -21,7 +21,11 @@ class Manners:
     time_up: str = "I'm sorry, our time is up. Please call again if you need anything else. Goodbye."
     apology: str = "I'm sorry, I had a problem just now. Could you say that again?"
     failed: str = "I'm sorry, something is wrong on our side. Please call again later. Goodbye."
+    nobody: str = "I'm sorry, nobody can take your call right now. Please try again later."
     busy: str = "I'm sorry, all lines are busy. Please call again in a few minutes."
+
+    transfer_to: str = ""
+    """Who takes over when the caller asks for a human; empty: nobody, and no model is told otherwise."""
 
     silence_s: float = 8.0
     """The caller's silence, after the agent's last word, before he is asked whether he is there."""

@@ -271,7 +271,7 @@ class CallSession:
         if transcript.finalized and not self._awaiting_final:
             self._counters.count("late_finals")
             return
-        if transcript.finalized:
+        if transcript.finalized or transcript.ends_turn:
             self._awaiting_final = False
             self._deadlines.clear("final")
         for event in self._ear.final(transcript, disputed=self._disputed):
@@ -506,7 +506,8 @@ class CallSession:
             "called": self.offered.called,
             **self.offered.variables,
         }
-        tools = (*self._services.toolbox.specs(), END_CALL, TRANSFER_CALL)
+        own = (END_CALL, TRANSFER_CALL) if self._manners.transfer_to else (END_CALL,)
+        tools = (*self._services.toolbox.specs(), *own)
         return ReplyRequest(self.transcript.messages(), self._manners.instructions, tools, variables)
 
     def tool_called(self, event: ToolCalled) -> None:
