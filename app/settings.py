@@ -104,7 +104,7 @@ class Settings(pydantic.BaseModel, frozen=True):
             raise SettingsError("\n".join(wrong)) from None
 
     def secrets_of(self, carrier: Carrier) -> tuple[str, ...]:
-        """What the carrier signs with, as far as it is set. Raises `SettingsError` when signatures cannot be checked."""
+        """What the carrier signs with, as far as it is set. Raises `SettingsError` if they cannot be checked."""
         secrets = tuple(filter(None, (self.environment.get(name, "") for name in carrier.secret_variables)))
         if secrets and not self.public_url:
             raise SettingsError(

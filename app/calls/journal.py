@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 
-class JournalEvent(msgspec.Struct, frozen=True, tag_field="kind", tag=lambda name: _snake(name)):
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class JournalEvent(msgspec.Struct, frozen=True, tag_field="kind", tag=_snake):
     """Something that happened `at` seconds into the call."""
 
     at: float
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
 class CallAnswered(JournalEvent, frozen=True):
@@ -100,7 +100,7 @@ class ProviderFailed(JournalEvent, frozen=True):
     """A provider let us down; the call goes on without it as well as it can."""
 
     provider: str
-    kind: str
+    error: str
     detail: str
 
 

@@ -5,9 +5,10 @@ before it is ready waits in a small ring.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
-from telephony.vad import VoiceActivity, VoiceFrame
+from telephony.vad import VoiceFrame
 
 from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionGap, SpeechToText
 from providers.errors import ProviderError
@@ -18,6 +19,20 @@ _WAITING_FRAMES = 150
 """Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""
 _REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses before the recogniser is opened again; the last one repeats."""
+
+
+class VoiceChannel(Protocol):
+    """One call's share of the voice detector."""
+
+    def feed(self, mulaw: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class VoiceDetector(Protocol):
+    """What `telephony.vad.VoiceActivity` is to a call."""
+
+    def open(self, on_voice: Callable[[VoiceFrame], None], on_failure: Callable[[Exception], None]) -> VoiceChannel: ...
 
 
 class HearingObserver(Protocol):
@@ -31,6 +46,8 @@ class HearingObserver(Protocol):
 
     def gap(self, gap: RecognitionGap) -> None: ...
 
+    def hearing_crashed(self, error: Exception) -> None: ...
+
     def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None: ...
 
 
@@ -38,12 +55,12 @@ class Hearing:
     """One call's ears, from answer to hang-up."""
 
     def __init__(
-        self, recogniser: SpeechToText, activity: VoiceActivity, observer: HearingObserver, clock: Clock
+        self, recogniser: SpeechToText, activity: VoiceDetector, observer: HearingObserver, clock: Clock
     ) -> None:
         self._recogniser = recogniser
         self._observer = observer
         self._clock = clock
-        self._channel = activity.open(observer.voice)
+        self._channel = activity.open(observer.voice, observer.hearing_crashed)
         self._recognition: Recognition | None = None
         self._waiting: deque[bytes] = deque(maxlen=_WAITING_FRAMES)
         self.opened_at: float | None = None

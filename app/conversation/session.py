@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from telephony.vad import VoiceActivity, VoiceFrame
+from telephony.vad import VoiceFrame
 
 from app.calls.journal import (
     AudioLost,
@@ -33,7 +33,7 @@ from app.calls.journal import (
 )
 from app.conversation.deadlines import DeadlineTable
 from app.conversation.ear import Ear
-from app.conversation.hearing import Hearing
+from app.conversation.hearing import Hearing, VoiceDetector
 from app.conversation.manners import Manners
 from app.conversation.mouth import Mouth
 from app.conversation.phrasebook import Phrasebook
@@ -84,7 +84,7 @@ class Services:
     """What all sessions of a process share."""
 
     providers: Providers
-    activity: VoiceActivity
+    activity: VoiceDetector
     toolbox: Toolbox
     phrasebook: Phrasebook
     manners: Manners
@@ -125,6 +125,7 @@ class CallSession:
         self._caller_half = LatencyMetrics()
         self._silence_deadline = 0.0
         self._goodbye = ""
+        self._crash: Exception | None = None
         self._ending_as = "agent ended the call"
         self._perform: Mapping[Action, Callable[[], None]] = {
             Action.GREET: self._greet,
@@ -213,9 +214,9 @@ class CallSession:
                 writer = group.create_task(leg.play(self._mouth))
                 async for event in leg:
                     self._receive(event)
-                leg.close()
                 writer.cancel()
         finally:
+            leg.close()
             detached.set()
             if self._leg is leg:
                 self._leg = None
@@ -225,6 +226,8 @@ class CallSession:
     async def _keep_deadlines(self) -> None:
         while self.state.phase is not Phase.ENDED:
             await self._alarm.wait_until(self._deadlines.earliest())
+            if self._crash is not None:
+                raise self._crash
             for name in self._deadlines.due(self._clock.now()):
                 self._expire(name)
 
@@ -281,6 +284,11 @@ class CallSession:
         """Audio was lost on the way to words."""
         self._record(AudioLost(at=self._at(), lost_ms=gap.lost_ms, reason=gap.reason))
 
+    def hearing_crashed(self, error: Exception) -> None:
+        """A bug of ours surfaced in the process's voice detector: it is this call's bug, and ends this call."""
+        self._crash = error
+        self._alarm.ring()
+
     def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None:
         """The recogniser is gone for now; without it for long there is no conversation."""
         self._provider_failed(failure)
@@ -303,7 +311,7 @@ class CallSession:
         if self.state != before or Action.BEGIN_REPLY in actions:
             self._arm()
         if Action.RETURN_TO_LISTENING in actions:
-            self._deadlines.set("floor", max(self._silence_deadline, self._clock.now() + 1.0))
+            self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
         self._alarm.ring()
 
     def _arm(self) -> None:
@@ -634,7 +642,7 @@ class CallSession:
     def _provider_failed(self, failure: ProviderError) -> None:
         self._counters.count("provider_errors", provider=failure.provider, kind=type(failure).__name__)
         self._record(
-            ProviderFailed(at=self._at(), provider=failure.provider, kind=type(failure).__name__, detail=failure.detail)
+            ProviderFailed(at=self._at(), provider=failure.provider, error=type(failure).__name__, detail=failure.detail)
         )
 
     def _at(self) -> float:
