@@ -8,10 +8,12 @@ same session, and the newest stream wins.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from typing import Any, Self
 
 import structlog
 
 from app.calls.errors import TokenRejected
+from app.calls.journal import Listener
 from app.calls.tokens import StreamTokens
 from app.conversation.session import CallSession, Services
 from app.conversation.state import Phase
@@ -34,19 +36,21 @@ class _Entry:
 
 
 class Directory:
-    """All calls of this process. Lives in the application's `TaskGroup`; every call is one task of it."""
+    """All calls of this process; an async context manager, whose one `TaskGroup` every call is a task of."""
 
     def __init__(
         self,
         services: Services,
-        group: asyncio.TaskGroup,
         *,
         public_url: str,
         token_lifetime_s: float = 60.0,
         max_calls: int = 200,
+        listener: Listener | None = None,
     ) -> None:
+        """`listener` hears every event of every call."""
         self._services = services
-        self._group = group
+        self._group = asyncio.TaskGroup()
+        self._listener = listener
         self._public_url = public_url.rstrip("/")
         self._tokens = StreamTokens(token_lifetime_s)
         self._max_calls = max_calls
@@ -54,6 +58,23 @@ class Directory:
         self._ended: OrderedDict[str, _Entry] = OrderedDict()
         self.accepting = True
         """False: no new calls (the process is going down); live ones go on."""
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        for entry in self._calls.values():
+            entry.session.end("the bridge stops")
+        await self._group.__aexit__(kind, error, trace)
+
+    async def drain(self, within_s: float) -> None:
+        """No new calls from now on; return when the live ones have ended, or when the time is over."""
+        self.accepting = False
+        clock = self._services.clock
+        deadline = clock.now() + within_s
+        while self._calls and clock.now() < deadline:
+            await clock.sleep_until(clock.now() + 0.1)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -120,6 +141,8 @@ class Directory:
 
     def _begin(self, carrier: Carrier, offered: CallOffered) -> None:
         entry = _Entry(CallSession(carrier.name, offered, self._services))
+        if self._listener is not None:
+            entry.session.journal.listen(self._listener)
         self._calls[offered.call_id] = entry
         self._services.counters.count("calls_answered", carrier=carrier.name)
         self._group.create_task(self._live(entry), name=f"call {offered.call_id}")
