@@ -89,7 +89,7 @@ class WebsocketLeg:
     def open(self, started: MediaStarted) -> None:
         """The stream has started: from now on the peer must not fall silent."""
         self.audio = started.audio
-        self._watch_in(self._limits.silence_s)
+        self._watch_in(min(self._limits.silence_s, self._limits.send_within_s))
 
     # The reader
 
@@ -133,7 +133,7 @@ class WebsocketLeg:
             raise OurFault("a leg has one writer")
         self._writer_gone.clear()
         try:
-            while True:
+            while self.end is None:
                 self._awake.clear()
                 await self._send_due(playout)
                 await self._sleep(playout)
@@ -165,9 +165,7 @@ class WebsocketLeg:
             self._sending_since = None
 
     async def _sleep(self, playout: Playout) -> None:
-        """Until the playout has something due, or `wake`. Raises `LegClosed` when the leg has ended."""
-        if self.end is not None:
-            raise LegClosed
+        """Until the playout has something due, or `wake`, which the leg's end does too."""
         if self._awake.is_set():
             return
         now = self._clock.now()
