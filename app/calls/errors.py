@@ -1,12 +1,11 @@
-"""What goes wrong between a carrier's request and a session."""
+"""What the call directory refuses."""
 
 
-class CallError(Exception):
-    """Base; never raised itself."""
+class TokenRejected(Exception):
+    """A stream token that is unknown, used, expired or of another call. The peer's fault: close its socket.
 
-
-class TokenRejected(CallError):
-    """A stream token that is unknown, used, expired, or for another call. The peer's fault: close the socket."""
+    `reason` is a metric label; it must not reach the peer, who could probe with it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
