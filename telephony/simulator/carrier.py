@@ -1,0 +1,232 @@
+"""The carrier's part of one call: follows the bridge's TwiML, speaks its `<Say>`, opens and ends the media streams.
+
+Sources: https://www.twilio.com/docs/voice/twiml and https://www.twilio.com/docs/voice/twiml/connect
+"""
+
+import asyncio
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import assert_never
+from urllib.parse import urlsplit
+
+from telephony.clock import Clock
+from telephony.simulator.callbacks import Callbacks
+from telephony.simulator.calllog import CallLog
+from telephony.simulator.errors import DocumentRejected, HandshakeFailed, WebhookFailed
+from telephony.simulator.faults import Fault
+from telephony.simulator.line import Line
+from telephony.simulator.mediapath import MediaPath
+from telephony.simulator.playout import Run
+from telephony.simulator.report import EndedBy, StreamReport
+from telephony.simulator.signature import HEADER, sign
+from telephony.simulator.sound import hum, seconds
+from telephony.simulator.stream import MediaStream
+from telephony.simulator.twiml import (
+    STREAM_SCHEME_NOT_WSS,
+    Connect,
+    Dial,
+    Document,
+    Hangup,
+    Pause,
+    Redirect,
+    Reject,
+    Say,
+    Stream,
+    Verb,
+    Warned,
+)
+from telephony.simulator.webhook import USER_AGENT
+from telephony.simulator.websocket import HANDSHAKE_NOT_101, NO_CLOSE_FRAME, SocketClosed
+
+DOCUMENT_LIMIT = 100
+"""A bridge that redirects the call for ever is not followed for ever."""
+SPOKEN_S_PER_CHARACTER = 0.065
+"""The carrier's own voice is not synthesised: the caller hears a hum for as long as the text would take."""
+DIALLED_PARTY_S = 1.0
+"""The party that a `<Dial>` reaches says nothing, and hangs up after this."""
+RINGING, IN_PROGRESS = "ringing", "in-progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the documents came to their end, and the status that Twilio reports for it."""
+
+    ended_by: EndedBy
+    status: str = "completed"
+
+
+class CarrierCall:
+    """One answered call as the carrier sees it: `follow` runs beside `tick`, which is called each 20 ms."""
+
+    def __init__(self, line: Line, callbacks: Callbacks, sid: str, clock: Clock, log: CallLog) -> None:
+        self.streams: list[StreamReport] = []
+        self.runs: list[tuple[Run, ...]] = []
+        """What each stream's playout played without a break."""
+        self._line = line
+        self._network = line.network
+        self._callbacks = callbacks
+        self._sid = sid
+        self._clock = clock
+        self._log = log
+        self._path: MediaPath | None = None
+        self._hum = hum()
+        self._speaking = False
+        self._hung_up = False
+        self._dialled = 0
+
+    def tick(self, frame: bytes, now: float) -> bytes | None:
+        """The caller's 20 ms out; returns the 20 ms that he hears, None for silence."""
+        if self._path is not None:
+            return self._path.tick(frame, now)
+        return self._hum if self._speaking else None
+
+    def press(self, digit: str) -> None:
+        if self._path is not None:
+            self._path.press(digit)
+
+    def hang_up(self) -> bool:
+        """The caller has hung up; True if a stream is open, whose end `follow` awaits before it returns."""
+        self._hung_up = True
+        if self._path is None:
+            return False
+        self._path.hang_up()
+        return True
+
+    async def follow(self, document: Document) -> Outcome:
+        """Do what the documents say until they are through, or the caller has hung up."""
+        try:
+            for _ in range(DOCUMENT_LIMIT):
+                for verb in document.verbs:
+                    following = await self._perform(verb)
+                    if self._hung_up or isinstance(following, Outcome):
+                        return following if isinstance(following, Outcome) else Outcome(EndedBy.CALLER)
+                    if following is not None:
+                        document = following
+                        break
+                else:
+                    self._log.follow("end of the document")
+                    return Outcome(EndedBy.AGENT)
+        except (WebhookFailed, DocumentRejected) as error:
+            self._log.warn(Warned(error.code, error.detail))
+            return Outcome(EndedBy.CARRIER)
+        self._log.follow(f"gave up after {DOCUMENT_LIMIT} documents")
+        return Outcome(EndedBy.CARRIER)
+
+    async def _perform(self, verb: Verb) -> Document | Outcome | None:
+        """None: go on with the next verb."""
+        match verb:
+            case Say():
+                await self._say(verb)
+            case Pause():
+                self._log.follow(f"Pause {verb.length_s:g} s")
+                await self._pass_time(verb.length_s)
+            case Redirect():
+                self._log.follow(f"Redirect {verb.url}")
+                return await self._callbacks.fetch("redirect", verb.method, verb.url, IN_PROGRESS)
+            case Dial():
+                return await self._dial(verb)
+            case Connect():
+                return await self._connect(verb)
+            case Hangup():
+                self._log.follow("Hangup")
+                return Outcome(EndedBy.AGENT)
+            case Reject():
+                self._log.follow(f"Reject {verb.reason}")
+                return Outcome(EndedBy.AGENT, "busy" if verb.reason == "busy" else "no-answer")
+            case _:
+                assert_never(verb)
+        return None
+
+    async def _pass_time(self, length_s: float) -> None:
+        await self._clock.sleep_until(self._clock.now() + length_s)
+
+    async def _say(self, verb: Say) -> None:
+        self._log.follow(f"Say {verb.text!r}")
+        self._speaking = True
+        try:
+            await self._pass_time(len(verb.text) * SPOKEN_S_PER_CHARACTER * verb.times)
+        finally:
+            self._speaking = False
+
+    async def _dial(self, verb: Dial) -> Document | None:
+        self._log.follow(f"Dial {', '.join(verb.targets)}")
+        await self._pass_time(DIALLED_PARTY_S)
+        if verb.action is None:
+            return None
+        extra = {"DialCallStatus": "completed", "DialCallDuration": str(round(DIALLED_PARTY_S))}
+        return await self._callbacks.fetch("dial action", verb.method, verb.action, IN_PROGRESS, extra)
+
+    async def _connect(self, verb: Connect) -> Document | None:
+        """Until the stream has ended. With an action the rest of the document is not used."""
+        self._log.follow(f"Connect Stream {verb.stream.url}")
+        sid = "MZ" + token_hex(16)
+        try:
+            path = await self._open(verb.stream)
+        except HandshakeFailed as error:
+            self._log.warn(Warned(error.code, error.detail))
+            await self._tell(verb.stream, sid, "stream-error", error.detail)
+        else:
+            async with asyncio.TaskGroup() as tasks:
+                started = tasks.create_task(self._tell(verb.stream, sid, "stream-started"))
+                await self._run(verb.stream, path, sid)
+                started.cancel()  # long done, unless the bridge lets its callback hang
+            await self._tell(verb.stream, sid, "stream-stopped")
+        if verb.action is None or self._hung_up:
+            return None
+        return await self._callbacks.fetch("connect action", verb.method, verb.action, IN_PROGRESS)
+
+    async def _tell(self, verb: Stream, sid: str, event: str, error: str = "") -> None:
+        if verb.status_callback is not None:
+            target = (verb.status_method, verb.status_callback)
+            await self._callbacks.tell_stream(target, (sid, verb.name), event, error)
+
+    async def _open(self, verb: Stream) -> MediaPath:
+        """The media websocket, connected; raises `HandshakeFailed`."""
+        scheme, _, rest = verb.url.partition(":")
+        if scheme != "wss" and not (scheme == "ws" and self._line.allow_plain_ws):
+            raise HandshakeFailed(STREAM_SCHEME_NOT_WSS, f"{verb.url}: the scheme is not wss")
+        self._dialled += 1
+        if self._dialled == 1 and Fault.HANDSHAKE_FAILS in self._line.faults:
+            raise HandshakeFailed(HANDSHAKE_NOT_101, f"{verb.url}: refused on purpose")
+        headers = {"User-Agent": USER_AGENT, "Host": urlsplit(verb.url).netloc}
+        if self._line.auth_token:
+            headers[HEADER] = sign(self._line.auth_token, f"wss:{rest}")
+        network = self._line.network if self._dialled == 1 else self._line.network.afterwards()
+        path = MediaPath(self._clock, network, f"{self._sid}{self._dialled}")
+        await path.open(self._line.address.reachable(verb.url), headers)
+        return path
+
+    async def _run(self, verb: Stream, path: MediaPath, stream_sid: str) -> None:
+        """The stream from `start` to its end."""
+        opened_s = self._log.now_s()
+        sids = (stream_sid, self._sid, self._line.account_sid)
+        stream = MediaStream(sids, self._log.origin, self._clock.now(), self._line.faults, self._log.warn)
+        self._path = path
+        try:
+            closed = await path.run(stream, dict(verb.parameters))
+        finally:
+            self._path = None
+        self.runs.append(tuple(stream.playout.runs))
+        self.streams.append(self._report(verb, path, stream, closed, opened_s))
+        self._log.follow(f"stream ended: {self.streams[-1].closed_by}, {closed.code} {closed.reason}".rstrip())
+
+    def _report(
+        self, verb: Stream, path: MediaPath, stream: MediaStream, closed: SocketClosed, opened_s: float
+    ) -> StreamReport:
+        traffic = stream.traffic
+        return StreamReport(
+            stream_sid=stream.sid,
+            url=verb.url,
+            opened_s=opened_s,
+            closed_s=self._log.now_s(),
+            closed_by="caller" if path.hung_up else "network" if closed.code == NO_CLOSE_FRAME else "agent",
+            close_code=closed.code,
+            close_reason=closed.reason,
+            frames_sent=traffic.frames_sent,
+            media_received=traffic.media_received,
+            heard_s=seconds(sum(run.end - run.start for run in stream.playout.runs)),
+            unplayed_s=seconds(stream.playout.waiting_samples),
+            clears=traffic.clears,
+            foreign_stream=traffic.foreign_stream,
+            marks=tuple(traffic.marks),
+        )
