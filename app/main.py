@@ -41,9 +41,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     modules = [*filter(None, (name.strip() for name in settings.tools.split(",")))]
     if llm.name == "dialogue" and not modules:
         modules = [_DIALOGUE_TOOLS]
+    activity = VoiceActivity()
     services = Services(
         providers=Providers(stt, llm, tts),
-        activity=VoiceActivity(),
+        activity=activity,
         toolbox=Toolbox.load(modules),
         phrasebook=Phrasebook(),
         manners=settings.manners(),
@@ -66,7 +67,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
                 await stack.enter_async_context(provider)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             background = [
-                group.create_task(services.activity.run(clock), name="voice activity"),
+                group.create_task(activity.run(clock), name="voice activity"),
                 group.create_task(_watch_lag(clock, metrics), name="loop lag"),
                 group.create_task(_prepare_phrases(services), name="phrases"),
             ]

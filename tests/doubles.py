@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from telephony.vad import VoiceFrame
-
 from telephony.audio import FRAME_BYTES, FRAME_MS, TELEPHONE
 from telephony.carrier import (
     AudioReceived,
@@ -19,6 +17,7 @@ from telephony.carrier import (
 )
 from telephony.clock import Alarm, Clock
 from telephony.leg import Playout
+from telephony.vad import VoiceFrame
 
 LIKE_TWILIO = CarrierCapabilities(
     marks=True, marks_echo_on_clear=True, clear=True, resume=True, transfer=True, dtmf_out=False

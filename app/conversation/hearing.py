@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from telephony.vad import VoiceFrame
-
 from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionGap, SpeechToText
 from providers.errors import ProviderError
 from telephony.audio import TELEPHONE
 from telephony.clock import Clock
+from telephony.vad import VoiceFrame
 
 _WAITING_FRAMES = 150
 """Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""

@@ -2,12 +2,11 @@
 
 from contextlib import aclosing
 
-from telephony.codecs.transcode import Transcoder
-
 from app.conversation.turn import Phrase, once
 from providers.base import SpeechChunk, SpokenWord, TextToSpeech
 from providers.errors import ProviderError
 from telephony.audio import TELEPHONE, AudioFormat
+from telephony.codecs.transcode import Transcoder
 
 
 class Phrasebook:

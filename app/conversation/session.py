@@ -11,8 +11,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from telephony.vad import VoiceFrame
-
 from app.calls.journal import (
     AudioLost,
     CallAnswered,
@@ -57,6 +55,7 @@ from providers.errors import ProviderError
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm, Clock
 from telephony.leg import Leg
+from telephony.vad import VoiceFrame
 
 _MAX_DIGITS = 32
 
@@ -642,7 +641,9 @@ class CallSession:
     def _provider_failed(self, failure: ProviderError) -> None:
         self._counters.count("provider_errors", provider=failure.provider, kind=type(failure).__name__)
         self._record(
-            ProviderFailed(at=self._at(), provider=failure.provider, error=type(failure).__name__, detail=failure.detail)
+            ProviderFailed(
+                at=self._at(), provider=failure.provider, error=type(failure).__name__, detail=failure.detail
+            )
         )
 
     def _at(self) -> float:

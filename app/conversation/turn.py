@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from telephony.codecs.transcode import Transcoder
-
 from app.calls.journal import ToolCalled, ToolReturned
 from app.conversation.chunker import Chunker
 from app.conversation.tools import END_CALL, TRANSFER_CALL
@@ -36,6 +34,7 @@ from providers.base import (
 from providers.errors import ProviderError, ProviderTimedOut
 from telephony.audio import AudioFormat
 from telephony.clock import Clock
+from telephony.codecs.transcode import Transcoder
 from telephony.pacing import Pacer
 from telephony.playout import PlacedWord
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from app.web.security import ApiGate
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.calls.directory import Directory
 from app.calls.journal import CallEnded, JournalEvent, encode
 from app.conversation.session import CallSession
+from app.web.security import ApiGate
 
 _EVENTS_WAITING = 256
 _KEEP_ALIVE_S = 15.0

@@ -1,6 +1,7 @@
 """Whole calls in virtual time: who hears what, and what is remembered of it."""
 
 import asyncio
+import itertools
 
 from app.calls.journal import AudioLost, CallEnded, CallerSaid, LegAttached, ProviderFailed, ReplyEnded, TurnMeasured
 from app.conversation.state import Floor, Phase
@@ -11,7 +12,10 @@ from tests.calls.world import World
 from tests.doubles import NOISE
 from tests.virtual import run
 
-LONG = "We are open from Monday to Friday, from nine in the morning until half past five in the afternoon, and never on Sunday."
+LONG = (
+    "We are open from Monday to Friday, from nine in the morning until half past five in the afternoon, "
+    "and never on Sunday."
+)
 
 
 def long_answers(request: ReplyRequest) -> str:
@@ -43,7 +47,7 @@ def test_the_sound_at_the_callers_ear_has_no_gap() -> None:
             before = len(call.line.heard)
             await call.until_heard_out()
             times = [at for at, _ in call.line.heard[before:]]
-            assert max(b - a for a, b in zip(times, times[1:], strict=False)) < 0.021
+            assert max(b - a for a, b in itertools.pairwise(times)) < 0.021
 
     run(scene())
 
