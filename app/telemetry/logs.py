@@ -41,7 +41,7 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "websockets", "uvicorn.access", "asyncio"):
+    for noisy in ("httpx", "httpcore", "websockets", "uvicorn", "uvicorn.error", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
