@@ -227,7 +227,7 @@ class CallSession:
             await self._alarm.wait_until(self._deadlines.earliest())
             if self._crash is not None:
                 raise self._crash
-            for name in self._deadlines.due(self._clock.now()):
+            while (name := self._deadlines.expire(self._clock.now())) is not None:
                 self._expire(name)
 
     # what is heard

@@ -341,3 +341,16 @@ def test_a_bug_ends_one_call_and_is_raised() -> None:
         assert call.line.closed
 
     run(scene())
+
+
+def test_two_deadlines_at_the_same_moment_make_one_reply() -> None:
+    async def scene() -> None:
+        world = World().with_manners(turn_limit_s=1.5, digit_gap_s=1.5)
+        async with world.call() as call:
+            await call.greeting()
+            call.line.press("4")
+            await call.until_heard_out()
+            assert call.said == ["4"]
+            assert [reason for reason, _ in call.replies] == ["completed", "completed"]
+
+    run(scene())
