@@ -276,7 +276,7 @@ class CallSession:
         if transcript.finalized or transcript.ends_turn:
             self._awaiting_final = False
             self._deadlines.clear("final")
-        for event in self._ear.final(transcript, disputed=self._disputed):
+        for event in self._ear.final(transcript, self._clock.now(), disputed=self._disputed):
             self.dispatch(event)
 
     def gap(self, gap: RecognitionGap) -> None:
@@ -340,7 +340,7 @@ class CallSession:
                 self._awaiting_final = False
                 self._counters.count("finals_missed")
                 last = FinalTranscript(self._ear.unfinished, finalized=True)
-                for event in self._ear.final(last, disputed=self._disputed):
+                for event in self._ear.final(last, self._clock.now(), disputed=self._disputed):
                     self.dispatch(event)
             case "digits":
                 self.dispatch(Event.TURN_UNDERSTOOD)
