@@ -181,16 +181,17 @@ class CallSession:
     def attach(self, leg: Leg, stream_id: str) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone.
 
-        The session must be running.
+        The session must be running; one that is about to end closes the leg at once.
         """
         detached = asyncio.Event()
-        if self._group is None or self.state.phase is Phase.ENDED:
+        if self._group is None or self.state.phase not in (Phase.NEW, Phase.LIVE, Phase.SUSPENDED):
             leg.close()
             detached.set()
             return detached
         older, self._leg = self._leg, leg
         if older is not None:
             older.close()
+            self._mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
         self._mouth.attach(leg)
         self._record(LegAttached(at=self._at(), stream_id=stream_id))
         self._group.create_task(self._serve(leg, detached))
@@ -488,8 +489,16 @@ class CallSession:
         self._mouth.detach(self._clock.now())
 
     def _reattach(self) -> None:
-        if self.state.floor in (Floor.SPEAKING, Floor.THINKING):
+        """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
+        floor, disputed = self.state.floor, self._ear.began_at is not None
+        if floor is Floor.SPEAKING or (floor is Floor.THINKING and not disputed):
             self._resume()
+            if self._mouth.turn is None:  # it failed meanwhile
+                self._apologise()
+        elif floor is not Floor.LISTENING and not self._ear.speaking:
+            self._finalize()
+        if self._digits:
+            self._collect_digit()
 
     def _close_leg(self) -> None:
         self.end_reason = self.end_reason or self._ending_as
