@@ -123,9 +123,8 @@ class CallSession:
         self._awaiting_final = False
         self._caller_half = LatencyMetrics()
         self._silence_deadline = 0.0
-        self._goodbye = ""
+        self._goodbye = self._goodbye_reason = ""
         self._crash: Exception | None = None
-        self._ending_as = "agent ended the call"
         self._perform: Mapping[Action, Callable[[], None]] = {
             Action.GREET: self._greet,
             Action.FINALIZE: self._finalize,
@@ -299,7 +298,7 @@ class CallSession:
 
     def dispatch(self, event: Event) -> None:
         """Take one step of the state machine and perform what it says."""
-        before = self.state
+        before, turns = self.state, self._turns
         self.state, actions = step(before, event)
         if self.state is before:
             self._counters.count("events_ignored", event=event.name.lower())
@@ -308,7 +307,7 @@ class CallSession:
             self._perform[action]()
         if self.state != before:
             self._record(FloorChanged(at=self._at(), floor=self.state.floor.value, phase=self.state.phase.value))
-        if self.state != before or Action.BEGIN_REPLY in actions:
+        if self.state != before or self._turns != turns:  # a new reply has a deadline of its own
             self._arm()
         if Action.RETURN_TO_LISTENING in actions:
             self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
@@ -348,8 +347,10 @@ class CallSession:
             case "playout":
                 self._check_playout()
             case "limit":
-                self._deadlines.set("limit", self._clock.now() + self._manners.grace_s)
+                self._deadlines.set("overtime", self._clock.now() + self._manners.grace_s)
                 self._request_goodbye(self._manners.time_up, "time is up")
+            case "overtime":
+                self.end("time is up")
 
     def _floor_expired(self) -> None:
         if self.state.floor is Floor.SPEAKING:
@@ -412,9 +413,9 @@ class CallSession:
         providers = self._services.providers
         self._run(turn.run(providers.llm, providers.tts, self._mouth.audio))
 
-    def _say(self, text: str, then: Then = Then.LISTEN) -> None:
+    def _say(self, text: str, then: Then = Then.LISTEN, reason: str = "") -> None:
         turn = self._new_turn(LatencyMetrics())
-        turn.then = then
+        turn.then, turn.then_reason = then, reason
         phrase: Phrase = self._services.phrasebook.phrase(text, self._mouth.audio)
         self._run(turn.say(phrase, self._services.providers.tts, self._mouth.audio))
 
@@ -442,22 +443,27 @@ class CallSession:
 
     def _apologise(self) -> None:
         self._failures += 1
-        if self._failures <= self._manners.failures:
+        beyond = self._failures - self._manners.failures
+        if beyond <= 0:
             self._say(self._manners.apology)
-        else:
-            self._ending_as = "providers failed"
-            self._say(self._manners.failed, Then.END)
+        elif beyond == 1:
+            self._say(self._manners.failed, Then.END, "providers failed")
+        else:  # not even that can be said
+            self.end("providers failed")
 
     def _request_goodbye(self, text: str, reason: str) -> None:
-        """Say this and hang up; asked for a second time, hang up without a word."""
+        """Say this and hang up; asked for it again after it was cut short, hang up without a word."""
+        turn = self._mouth.turn
+        if turn is not None and turn.then is Then.END:
+            return  # a goodbye is heard to its end
         if self._goodbye == text:
             self.end(reason)
         else:
-            self._goodbye, self._ending_as = text, reason
+            self._goodbye, self._goodbye_reason = text, reason
             self.dispatch(Event.GOODBYE_REQUESTED)
 
     def _say_goodbye(self) -> None:
-        self._say(self._goodbye, Then.END)
+        self._say(self._goodbye, Then.END, self._goodbye_reason)
 
     def _cancel_reply(self) -> None:
         self._end_turn(TurnReason.CANCELLED)
@@ -501,7 +507,6 @@ class CallSession:
             self._collect_digit()
 
     def _close_leg(self) -> None:
-        self.end_reason = self.end_reason or self._ending_as
         self._end_turn(TurnReason.LOST)
         if self._leg is not None:
             self._leg.close()
@@ -589,15 +594,17 @@ class CallSession:
             self._end_turn(TurnReason.FAILED)
             self.dispatch(Event.REPLY_FAILED)
             return
-        self._failures = 0
+        if turn.metrics.llm_started is not None:  # an apology that was heard mends nothing
+            self._failures = 0
         self._end_turn(TurnReason.COMPLETED)
         self.dispatch(Event.REPLY_FINISHED)
         self._silence_deadline = self._clock.now() + self._manners.silence_s
         match turn.then:
             case Then.END:
-                self.dispatch(Event.END_REQUESTED)
+                self.end(turn.then_reason or "agent ended the call")
             case Then.TRANSFER:
                 self.transfer_reason = turn.then_reason or "the caller asked for a human"
+                self.end_reason = self.end_reason or "transferred"
                 self.dispatch(Event.TRANSFER_REQUESTED)
             case Then.LISTEN:
                 pass
