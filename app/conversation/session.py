@@ -375,7 +375,9 @@ class CallSession:
 
     def _collect_digit(self) -> None:
         gap = 0.0 if self._digits.endswith("#") else self._manners.digit_gap_s
-        self._deadlines.set("digits", self._clock.now() + gap)
+        complete_at = self._clock.now() + gap
+        self._deadlines.set("digits", complete_at)
+        self._silence_deadline = complete_at + self._manners.silence_s  # a pressed key is a sign of life
 
     def _return_to_listening(self) -> None:
         """It was noise: the caller's silence goes on being counted where it was, noise cannot reset it."""
@@ -393,7 +395,7 @@ class CallSession:
         self._deadlines.clear("digits")
         self._deadlines.clear("final")
         self._awaiting_final = False
-        digits, self._digits = self._digits.rstrip("#"), ""
+        digits, self._digits = self._digits.rstrip("#") or self._digits, ""
         began_at, ended_at = self._ear.began_at, self._ear.last_voice_at
         words = self._ear.take_words()
         if words or digits:
@@ -405,7 +407,10 @@ class CallSession:
             metrics.audio_chunk_received = began_at
             metrics.asr_started = max(began_at, self._hearing.opened_at or began_at)
             metrics.speech_ended = ended_at
-        self._record(CallerSaid(at=self._at(), text=digits or words, digits=bool(digits)))
+        if words or not digits:
+            self._record(CallerSaid(at=self._at(), text=words))
+        if digits:
+            self._record(CallerSaid(at=self._at(), text=digits, digits=True))
         self._think(metrics)
 
     def _think(self, metrics: LatencyMetrics | None = None) -> None:
