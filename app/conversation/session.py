@@ -51,7 +51,7 @@ from providers.base import (
     ToolCall,
     ToolResult,
 )
-from providers.errors import ProviderError
+from providers.errors import ProviderError, ProviderMalformed
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm, Clock
 from telephony.leg import Leg
@@ -172,10 +172,13 @@ class CallSession:
                     self._turn_task.cancel()
         finally:
             self._group = None
-            if self._leg is not None:
-                self._leg.close()
-            self.state = CallState(Phase.ENDED, self.state.floor)
-            self._record(CallEnded(at=self._at(), reason=self.end_reason or "crashed"))
+            try:
+                self._end_turn(TurnReason.LOST)
+            finally:
+                if self._leg is not None:
+                    self._leg.close()
+                self.state = CallState(Phase.ENDED, self.state.floor)
+                self._record(CallEnded(at=self._at(), reason=self.end_reason or "crashed"))
 
     def attach(self, leg: Leg, stream_id: str) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone.
@@ -572,11 +575,13 @@ class CallSession:
         self._mouth.wake()
         if self._mouth.ledger.queued:
             self._watch_playout(turn)
-        elif turn.failure is not None or (not turn.said.strip() and turn.then is Then.LISTEN):
+        elif turn.failure is None and turn.then is not Then.LISTEN and not turn.said.strip():
+            self._reply_heard(turn)
+        else:
+            if turn.failure is None and turn.said.strip():
+                self._provider_failed(ProviderMalformed(self._services.providers.tts.name, "no sound for a text"))
             self._end_turn(TurnReason.FAILED)
             self.dispatch(Event.REPLY_FAILED)
-        else:
-            self._reply_heard(turn)
 
     def _watch_playout(self, turn: Turn) -> None:
         if not turn.generating:
