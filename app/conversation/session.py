@@ -482,7 +482,7 @@ class CallSession:
         now = self._clock.now()
         self._mouth.hold(now)
         turn = self._mouth.turn
-        if turn is not None and turn.metrics.stopped_at is None:
+        if turn is not None and turn.metrics.playout_started is not None and turn.metrics.stopped_at is None:
             turn.metrics.barge_in_at = self._ear.began_at or now
             turn.metrics.stopped_at = now
 
@@ -491,6 +491,7 @@ class CallSession:
 
     def _resume(self) -> None:
         self._mouth.resume()
+        self._caller_half = LatencyMetrics()
         turn = self._mouth.turn
         if turn is not None:
             turn.metrics.barge_in_at = turn.metrics.stopped_at = None
