@@ -274,13 +274,17 @@ class CallSession:
         """Words that stay. An answer to a question that nobody waits for any more is dropped: its words were taken
         from the last partial already."""
         if transcript.finalized and not self._awaiting_final:
-            self._counters.count("late_finals")
+            self.late_final()
             return
         if transcript.finalized or transcript.ends_turn:
             self._awaiting_final = False
             self._deadlines.clear("final")
         for event in self._ear.final(transcript, self._clock.now(), disputed=self._disputed):
             self.dispatch(event)
+
+    def late_final(self) -> None:
+        """An answer to a question that was given up on."""
+        self._counters.count("late_finals")
 
     def gap(self, gap: RecognitionGap) -> None:
         """Audio was lost on the way to words."""
