@@ -96,7 +96,7 @@ class Settings(pydantic.BaseModel, frozen=True):
         """Read the environment and `.env`. Raises `SettingsError` naming every variable that is wrong."""
         merged = {name: value for name, value in (dotenv_values(env_file) if env_file else {}).items() if value}
         merged |= {name: value for name, value in (os.environ if environment is None else environment).items() if value}
-        known = {name: merged[name.upper()] for name in cls.model_fields if name.upper() in merged}
+        known = {name: merged[name.upper()] for name in _variables(cls) if name.upper() in merged}
         try:
             return cls(environment=merged, **known)  # type: ignore[arg-type]  # checked by pydantic, that is the point
         except pydantic.ValidationError as error:
@@ -139,3 +139,8 @@ class Settings(pydantic.BaseModel, frozen=True):
                 trailing_ms=self.endpoint_trailing_ms,
             ),
         )
+
+
+def _variables(settings: type[Settings]) -> list[str]:
+    """Fields that a variable sets: all but the environment itself, whose name is a popular variable."""
+    return [name for name in settings.model_fields if name != "environment"]
