@@ -4,7 +4,6 @@ The import path is only followed for the one who asks, so a missing SDK hurts no
 ``[project.entry-points."sidetone.tts"] acme = "acme_voice:create"``.
 """
 
-import importlib
 import importlib.metadata
 from collections.abc import Callable
 from typing import Any
@@ -61,20 +60,21 @@ def build(kind: str, name: str, context: ProviderContext) -> Any:
 
 
 def _factory(kind: str, name: str) -> Factory:
+    variable = f"{kind.upper()}_PROVIDER"
+    group = f"sidetone.{kind}"
     path = PROVIDERS[kind].get(name)
     if path is None:
-        for point in importlib.metadata.entry_points(group=f"sidetone.{kind}", name=name):
+        points = importlib.metadata.entry_points(group=group, name=name)
+    else:
+        points = importlib.metadata.EntryPoints([importlib.metadata.EntryPoint(name, path, group)])
+    for point in points:
+        try:
             factory: Factory = point.load()
-            return factory
-        known = ", ".join(names(kind))
-        raise ProviderMisconfigured(name, f"{kind.upper()}_PROVIDER", f"nobody is called {name!r}; known are {known}")
-    module_name, _, attribute = path.partition(":")
-    try:
-        found: Factory = getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        remedy = f"{name} needs the package {error.name!r}: install it, for instance by the extra named {name!r}"
-        raise ProviderMisconfigured(name, f"{kind.upper()}_PROVIDER", remedy) from error
-    return found
+        except ModuleNotFoundError as error:
+            remedy = f"{name} needs the package {error.name!r}: install it, for instance by the extra named {name!r}"
+            raise ProviderMisconfigured(name, variable, remedy) from error
+        return factory
+    raise ProviderMisconfigured(name, variable, f"nobody is called {name!r}; known are {', '.join(names(kind))}")
 
 
 def build_all(

@@ -96,6 +96,8 @@ class _ScriptedRecognition:
         self._told_s = 0.0
 
     def send(self, audio: bytes) -> None:
+        if not audio:
+            return
         script = self._script
         seconds = len(audio) / TELEPHONE.rate_hz
         if audio[0] in _LOUD or audio[len(audio) // 2] in _LOUD:
