@@ -38,7 +38,7 @@ from app.conversation.phrasebook import Phrasebook
 from app.conversation.state import Action, CallState, Event, Floor, Phase, step
 from app.conversation.tools import END_CALL, TRANSFER_CALL, CallContext, Toolbox
 from app.conversation.transcript import Transcript
-from app.conversation.turn import Phrase, Then, Turn, TurnReason
+from app.conversation.turn import Then, Turn, TurnReason
 from app.telemetry.latency import LatencyMetrics
 from providers.base import (
     FinalTranscript,
@@ -120,6 +120,7 @@ class CallSession:
         self._asked_whether_there = 0
         self._failures = 0
         self._digits = ""
+        self._noticed = False
         self._awaiting_final = False
         self._caller_half = LatencyMetrics()
         self._silence_deadline = 0.0
@@ -242,7 +243,7 @@ class CallSession:
             case DigitPressed(digit):
                 if len(self._digits) < _MAX_DIGITS:
                     self._digits += digit
-                self.dispatch(Event.DIGIT_PRESSED)
+                self._follow([Event.DIGIT_PRESSED])
             case _:  # started and stopped: the leg's own beginning and end
                 pass
 
@@ -252,10 +253,10 @@ class CallSession:
 
     def voice(self, frame: VoiceFrame) -> None:
         """The voice detector's verdict, every 32 ms."""
-        for event in self._ear.voice(frame.probability, frame.now, disputed=self._disputed):
-            if event is Event.TURN_ENDED:
-                self._caller_half.turn_ended = frame.now
-            self.dispatch(event)
+        events = self._ear.voice(frame.probability, frame.now, disputed=self._disputed)
+        if Event.TURN_ENDED in events:
+            self._caller_half.turn_ended = frame.now
+        self._follow(events)
 
     def partial(self, transcript: PartialTranscript) -> None:
         """The recogniser's present reading."""
@@ -264,8 +265,7 @@ class CallSession:
             self._caller_half.asr_partial = now
         if transcript.text != self._ear.words:
             self._record(CallerPartial(at=self._at(), text=transcript.text))
-        for event in self._ear.partial(transcript, now, disputed=self._disputed):
-            self.dispatch(event)
+        self._follow(self._ear.partial(transcript, now, disputed=self._disputed))
 
     def final(self, transcript: FinalTranscript) -> None:
         """Words that stay. An answer to a question that nobody waits for any more is dropped: its words were taken
@@ -276,8 +276,7 @@ class CallSession:
         if transcript.finalized or transcript.ends_turn:
             self._awaiting_final = False
             self._deadlines.clear("final")
-        for event in self._ear.final(transcript, disputed=self._disputed):
-            self.dispatch(event)
+        self._follow(self._ear.final(transcript, disputed=self._disputed))
 
     def gap(self, gap: RecognitionGap) -> None:
         """Audio was lost on the way to words."""
@@ -295,6 +294,24 @@ class CallSession:
             self._request_goodbye(self._manners.failed, "recognition failed")
 
     # deciding
+
+    def _follow(self, events: list[Event]) -> None:
+        """Act on what the caller does. While something is said that he must hear to its end it waits until then."""
+        turn = self._mouth.turn
+        if turn is None or turn.interruptible:
+            for event in events:
+                self.dispatch(event)
+
+    def _catch_up(self) -> None:
+        """What the caller did meanwhile happens now; without it the greeting is due."""
+        if self._digits:
+            self.dispatch(Event.DIGIT_PRESSED)
+        elif self._ear.began_at is not None:
+            self.dispatch(Event.SPEECH_STARTED)
+            if not self._ear.speaking:
+                self.dispatch(Event.TURN_ENDED)
+        else:
+            self.dispatch(Event.GREETING_DUE)
 
     def dispatch(self, event: Event) -> None:
         """Take one step of the state machine and perform what it says."""
@@ -340,8 +357,7 @@ class CallSession:
                 self._awaiting_final = False
                 self._counters.count("finals_missed")
                 last = FinalTranscript(self._ear.unfinished, finalized=True)
-                for event in self._ear.final(last, disputed=self._disputed):
-                    self.dispatch(event)
+                self._follow(self._ear.final(last, disputed=self._disputed))
             case "digits":
                 self.dispatch(Event.TURN_UNDERSTOOD)
             case "playout":
@@ -354,7 +370,8 @@ class CallSession:
         if self.state.floor is Floor.SPEAKING:
             ledger, now = self._mouth.ledger, self._clock.now()
             quiet_since = now - self._manners.stall_s
-            if ledger.finish_expected_at() > quiet_since or ledger.sent < ledger.queued:
+            working = self._mouth.turn is not None and self._mouth.turn.working
+            if working or ledger.finish_expected_at() > quiet_since or ledger.sent < ledger.queued:
                 self._deadlines.set("floor", now + self._manners.stall_s)
                 return
         elif self.state.floor is Floor.LISTENING and self._asked_whether_there >= self._manners.reprompts:
@@ -382,7 +399,10 @@ class CallSession:
     # performing: the agent's turn
 
     def _greet(self) -> None:
-        if self._manners.greeting:
+        if self._manners.notice and not self._noticed:
+            self._noticed = True
+            self._say(self._manners.notice, Then.GREET, interruptible=False)
+        elif self._manners.greeting:
             self._say(self._manners.greeting)
         else:
             self._think()
@@ -411,10 +431,11 @@ class CallSession:
         providers = self._services.providers
         self._run(turn.run(providers.llm, providers.tts, self._mouth.audio))
 
-    def _say(self, text: str, then: Then = Then.LISTEN) -> None:
+    def _say(self, text: str, then: Then = Then.LISTEN, *, interruptible: bool = True) -> None:
         turn = self._new_turn(LatencyMetrics())
         turn.then = then
-        phrase: Phrase = self._services.phrasebook.phrase(text, self._mouth.audio)
+        turn.interruptible = interruptible
+        phrase = self._services.phrasebook.phrase(text, self._mouth.audio)
         self._run(turn.say(phrase, self._services.providers.tts, self._mouth.audio))
 
     def _new_turn(self, metrics: LatencyMetrics) -> Turn:
@@ -427,6 +448,7 @@ class CallSession:
             metrics=metrics,
             clock=self._clock,
             deadlines=self._manners.deadlines,
+            filler=self._manners.filler,
         )
         self._mouth.begin(turn, self._clock.now())
         return turn
@@ -590,6 +612,8 @@ class CallSession:
             case Then.TRANSFER:
                 self.transfer_reason = turn.then_reason or "the caller asked for a human"
                 self.dispatch(Event.TRANSFER_REQUESTED)
+            case Then.GREET:
+                self._catch_up()
             case Then.LISTEN:
                 pass
 
