@@ -134,7 +134,7 @@ def summary(reports: Sequence[CallReport]) -> Iterator[str]:
     late = sum(report.pace.late for report in reports)
     worst_ms = max(report.pace.worst_ms for report in reports)
     if frames and late / frames > 0.01:
-        yield f"  pace      {late / frames:.1%} of our own frames were late, by up to {worst_ms:.0f} ms: judge with care"
+        yield f"  pace      {late / frames:.1%} of our frames were late, by up to {worst_ms:.0f} ms: judge with care"
     verdicts = [verdict for report in reports for verdict in report.verdicts]
     counts = [sum(verdict.passed is passed for verdict in verdicts) for passed in (True, False, None)]
     yield f"  expected  {counts[0]} met, {counts[1]} failed, {counts[2]} not to be judged"
