@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def read_event(line: str, at_s: float) -> BridgeEvent | None:
     return BridgeEvent(at_s, content["kind"], float(at) if isinstance(at, int | float) else None, fields)
 
 
-def clock_offset_s(events: tuple[BridgeEvent, ...]) -> float:
+def clock_offset_s(events: Sequence[BridgeEvent]) -> float:
     """What to add to the bridge's times to get ours: the least delay seen, so that it errs by the quickest event."""
     return min((event.at_s - event.bridge_at_s for event in events if event.bridge_at_s is not None), default=0.0)
 

@@ -86,6 +86,17 @@ class Address:
         return parts._replace(scheme=scheme, netloc=real.netloc).geturl()
 
 
+def _checked(url: str, base: str = "") -> str:
+    """`url`, absolute; raises `WebhookFailed` for what is no address."""
+    try:
+        absolute = urljoin(base, url)
+        if httpx.URL(absolute).scheme not in {"http", "https"} or not urlsplit(absolute).hostname:
+            raise WebhookFailed(INVALID_URL, f"{absolute}: not an http or https address")
+    except (httpx.InvalidURL, ValueError) as error:
+        raise WebhookFailed(INVALID_URL, f"{url}: {error}") from error
+    return absolute
+
+
 class WebhookClient:
     """The requests of one call: they share cookies and connections. An async context manager."""
 
@@ -107,13 +118,11 @@ class WebhookClient:
 
     async def request(self, method: str, url: str, form: Sequence[tuple[str, str]]) -> Answer:
         """The answer to a signed request. Raises `WebhookFailed` when there is none that Twilio would take."""
-        bare, fragment = urldefrag(url)
+        bare, fragment = urldefrag(_checked(url))
         patience = patience_of(fragment)
         try:
             async with asyncio.timeout(patience.total_s):
                 return await self._follow_redirects(method, bare, form, patience)
-        except httpx.InvalidURL as error:
-            raise WebhookFailed(INVALID_URL, f"{bare}: {error}") from error
         except TimeoutError as error:
             raise WebhookFailed(CONNECTION_FAILURE, f"{bare}: no answer within {patience.total_s:g} s") from error
 
@@ -125,7 +134,7 @@ class WebhookClient:
             location = response.headers.get("location")
             if response.status_code not in {301, 302, 303, 307, 308} or not location:
                 return self._answer(url, response)
-            url = urljoin(url, location)
+            url = _checked(location, url)
             if response.status_code in {301, 302, 303}:
                 method, form = "GET", ()
         raise WebhookFailed(TOO_MANY_REDIRECTS, f"{url}: more than {REDIRECT_LIMIT} redirects")
