@@ -7,6 +7,7 @@ users are let go at once.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from telephony.errors import LegClosed, MalformedMessage, OurFault
 from telephony.leg import Playout
 
 _TICK_S = 0.001
-"""Shortest wait for a time ahead: some event loops count whole milliseconds and would spin on less."""
+"""Grain of waiting: some event loops count whole milliseconds, round to the nearest, and would spin on less."""
 
 _STALL_S = 0.25
 """A watch that comes later than this was held up by our own process, and so was the reader: nobody is to blame."""
@@ -236,4 +237,5 @@ class WebsocketLeg:
 
 
 def _delay(remaining_s: float) -> float:
-    return max(remaining_s, _TICK_S) if remaining_s > 0 else 0.0
+    """How long to wait for a time that far ahead: whole ticks, rounded up, so that no wake comes too early."""
+    return math.ceil(remaining_s / _TICK_S - 0.001) * _TICK_S if remaining_s > 0 else 0.0
