@@ -81,8 +81,7 @@ class WebsocketLeg:
         self._sending_since: float | None = None
         self._clear_due = False
         self._awake = asyncio.Event()
-        self._writer_gone = asyncio.Event()
-        self._writer_gone.set()
+        self._playing = False
         self._heard_at = 0.0
         self._watch_at = 0.0
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -130,9 +129,9 @@ class WebsocketLeg:
     # The writer
 
     async def play(self, playout: Playout) -> None:
-        if not self._writer_gone.is_set():
+        if self._playing:
             raise OurFault("a leg has one writer")
-        self._writer_gone.clear()
+        self._playing = True
         try:
             while self.end is None:
                 self._awake.clear()
@@ -141,7 +140,7 @@ class WebsocketLeg:
         except LegClosed:
             return
         finally:
-            self._writer_gone.set()
+            self._playing = False
 
     async def _send_due(self, playout: Playout) -> None:
         if self._clear_due:
@@ -194,15 +193,13 @@ class WebsocketLeg:
     async def shut(self, code: int) -> None:
         """Close the socket with `code`, the leg with it. For the owner of the socket, once reading is over.
 
-        The close frame is the last message: the writer is gone before it is sent. A socket that takes no more is given
-        up after the send deadline.
+        The close frame is the last message: a send that is held up is given up first. A socket that takes no more is
+        left to the server after the send deadline.
         """
         self.close()
         try:
             async with asyncio.timeout(self._limits.send_within_s):
-                await self._writer_gone.wait()
-                if self.end is not LegEnd.DISCONNECTED:
-                    await self._send({"type": "websocket.close", "code": code})
+                await self._send({"type": "websocket.close", "code": code})
         except (TimeoutError, OSError):
             return  # nobody is there to be told
 
