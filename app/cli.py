@@ -14,7 +14,8 @@ from providers.errors import ProviderMisconfigured
 from telephony.carriers import CARRIERS
 from telephony.simulator import terminal
 
-_MEDIA_MESSAGE_BYTES = 64 * 1024
+_MESSAGE_BYTES = 1024 * 1024
+"""Longer websocket messages end the socket; those between 64 KiB and this are counted and dropped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,8 +44,9 @@ def _serve(settings: Settings) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         ws="websockets-sansio",
-        ws_max_size=_MEDIA_MESSAGE_BYTES,
+        ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=15,
     )
