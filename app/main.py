@@ -79,7 +79,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             for task in background:
                 task.cancel()
 
-    app = FastAPI(title="Sidetone", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Sidetone", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None
+    )
     app.state.ready = False
     app.state.chosen = chosen
     app.state.directory = directory
