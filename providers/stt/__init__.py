@@ -1,0 +1,1 @@
+"""Speech to text: one file per vendor, and the embedded recogniser."""
