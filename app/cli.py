@@ -71,3 +71,7 @@ def _welcome(settings: Settings, chosen: dict[str, str]) -> str:
                 "calls from outside"
             )
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

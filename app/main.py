@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from app.calls.directory import Directory
 from app.conversation.phrasebook import Phrasebook
 from app.conversation.session import Providers, Services
-from app.conversation.tools import Toolbox
+from app.conversation.tools import Toolbox, ToolSetup
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.web.api import api_router
@@ -27,7 +27,7 @@ from telephony.vad import VoiceActivity
 
 _LAG_EVERY_S = 0.5
 _DRAIN_S = 10.0
-_DIALOGUE_TOOLS = "app.demo.appointments"
+_DIALOGUE_TOOLS = "app.demo.tools"
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     services = Services(
         providers=Providers(stt, llm, tts),
         activity=activity,
-        toolbox=Toolbox.load(modules),
+        toolbox=Toolbox.load(modules, ToolSetup(settings.state_dir, settings.environment, clock)),
         phrasebook=Phrasebook(),
         manners=settings.manners(),
         counters=metrics,

@@ -108,6 +108,7 @@ class CallSession:
         self._clock = services.clock
         self._counters = services.counters
         self._began = self._clock.now()
+        self._answered_at = self._clock.today()
         self._ear = Ear(self._manners.ear)
         self._mouth = Mouth(self, lead_ms=self._manners.lead_ms)
         self._hearing = Hearing(services.providers.stt, services.activity, self, self._clock)
@@ -157,7 +158,7 @@ class CallSession:
                 carrier=self.carrier,
                 caller=self.offered.caller,
                 called=self.offered.called,
-                answered_at=self._clock.today().isoformat(timespec="seconds"),
+                answered_at=self._answered_at.isoformat(timespec="seconds"),
                 providers=self._services.providers.names(),
                 variables=dict(self.offered.variables),
             )
@@ -531,6 +532,7 @@ class CallSession:
         """The context for the model, as it is now."""
         variables = {
             "now": self._clock.today().isoformat(timespec="seconds"),
+            "today": self._answered_at.date().isoformat(),
             "caller": self.offered.caller,
             "called": self.offered.called,
             **self.offered.variables,
