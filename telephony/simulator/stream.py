@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from telephony.audio import FRAME_MS
 from telephony.simulator.faults import Fault
 from telephony.simulator.playout import Playout
 from telephony.simulator.sound import FRAME_SAMPLES, RATE_HZ
@@ -54,6 +55,7 @@ class MediaStream:
         self._write = StreamWriter(*sids)
         self._origin = origin
         self._opened = now
+        self._first_ms = 0  # presentation time of the first frame; the others follow at 20 ms, however late they leave
         self._faults = faults
         self._warn = warn
         frames_before = int((now - origin) * RATE_HZ + 0.5) // FRAME_SAMPLES
@@ -73,8 +75,9 @@ class MediaStream:
         self.traffic.frames_sent += 1
         if Fault.UNKNOWN_EVENT in self._faults and self.traffic.frames_sent % UNKNOWN_EVERY_FRAMES == 0:
             messages.append(self._write.unknown())
-        presented_ms = round((now - self._opened) * 1000)
-        messages.append(self._write.media(frame, presented_ms))
+        if self.traffic.frames_sent == 1:
+            self._first_ms = round((now - self._opened) * 1000)
+        messages.append(self._write.media(frame, self._first_ms + FRAME_MS * (self.traffic.frames_sent - 1)))
         return messages
 
     def take_frame(self) -> bytes | None:
