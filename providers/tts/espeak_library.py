@@ -156,7 +156,7 @@ class Library:
     def _select(self, voice: Voice) -> None:
         if voice == self._voice:
             return
-        self._voice = None  # a failed attempt leaves eSpeak with some other voice
+        self._voice = None  # nothing is said of the voice that a refusal leaves behind
         name = voice.name.encode()
         language = _VoiceProperties(languages=name)
         if self._library.espeak_SetVoiceByName(name) and self._library.espeak_SetVoiceByProperties(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from telephony.audio import MULAW_SILENCE
-from telephony.codecs.g711 import encode_mulaw
-from telephony.silero import CHUNK_SAMPLES
+from telephony.codecs.g711 import encode_mulaw, mulaw_to_float
+from telephony.silero import CHUNK_SAMPLES, CONTEXT_SAMPLES, STATE_SIZE, Silero
 from telephony.vad import BACKLOG_CHUNKS, CHUNKS_PER_TICK, QUIETEST_DBFS, TICK_S, Channel, VoiceActivity, VoiceFrame
 
 SPEECH = np.load(Path(__file__).parent / "golden" / "silero_8k.npz")["mulaw"].tobytes()
@@ -98,6 +98,17 @@ def test_the_level_is_rms_over_full_scale() -> None:
     assert frames[-1].level_dbfs == pytest.approx(QUIETEST_DBFS)
 
 
+def test_behind_an_open_gate_the_network_hears_every_sample_in_order() -> None:
+    audio = SPEECH[6000 : 6000 + 20 * CHUNK_SAMPLES]
+    padded = np.concatenate([np.zeros(CONTEXT_SAMPLES, np.float32), mulaw_to_float(audio)])
+    network, state = Silero.load(), np.zeros((1, STATE_SIZE), np.float32)
+    expected = [
+        float(network(padded[None, start : start + CONTEXT_SAMPLES + CHUNK_SAMPLES], state)[0])
+        for start in range(0, len(audio), CHUNK_SAMPLES)
+    ]
+    assert probabilities(audio) == pytest.approx(expected, abs=1e-6)
+
+
 # The gate
 
 
@@ -157,8 +168,8 @@ def test_a_new_call_does_not_inherit_anothers_memory() -> None:
         hear(activity, channel, SPEECH[6000:8000])
         channel.close()
     channel, frames = listen(activity)
-    hear(activity, channel, SPEECH[:4096])
-    assert [frame.probability for frame in frames] == probabilities(SPEECH[:4096])
+    hear(activity, channel, SPEECH[20000:24096])
+    assert [frame.probability for frame in frames] == probabilities(SPEECH[20000:24096])
 
 
 def test_memory_does_not_grow_with_calls_that_come_and_go() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("espeakng_loader", reason="the extra `speak` is not installe
 from providers.base import ProviderContext, SpeechChunk, SpokenWord
 from providers.errors import ProviderMisconfigured
 from providers.tts.espeak import Espeak, create
+from providers.tts.espeak_library import Synthesis, Voice, load
 from telephony.audio import TELEPHONE
 from telephony.clock import MonotonicClock
 
@@ -186,18 +188,43 @@ def test_a_closed_utterance_leaves_the_voice_free_for_others() -> None:
     assert asyncio.run(call()) == ["And", "now?"]
 
 
-def test_a_task_cancelled_in_the_middle_of_a_synthesis_ends_at_once() -> None:
+class SlowLibrary:
+    """The library, but a synthesis begins only when released; notes how many samples each one came to."""
+
+    def __init__(self) -> None:
+        self.begun, self.released = threading.Event(), threading.Event()
+        self.lengths: list[int] = []
+
+    def select(self, voice: Voice) -> None:
+        load().select(voice)
+
+    def synthesise(self, text: str, voice: Voice, cancelled: Callable[[], bool]) -> Synthesis:
+        self.begun.set()
+        self.released.wait()
+        synthesis = load().synthesise(text, voice, cancelled)
+        self.lengths.append(len(synthesis.samples))
+        return synthesis
+
+
+def test_a_cancelled_task_ends_at_once_and_its_synthesis_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SlowLibrary()
+    monkeypatch.setattr("providers.tts.espeak.load", lambda: library)
+
     async def call() -> list[str]:
         async with voice() as tts:
             async with asyncio.TaskGroup() as tasks:
-                cancelled = [tasks.create_task(speak(tts, "1234567890 " * 20)) for _ in range(5)]
-                await asyncio.sleep(0)
-                for task in cancelled:
-                    task.cancel()
-            assert all(task.cancelled() for task in cancelled)
+                speaking = tasks.create_task(speak(tts, "one two three four five six seven eight nine ten " * 5))
+                await asyncio.to_thread(library.begun.wait)
+                speaking.cancel()
+            assert speaking.cancelled()
+            assert library.lengths == []
+            library.released.set()
             return words(await speak(tts, "And now?"))
 
     assert asyncio.run(call()) == ["And", "now?"]
+    cancelled, whole = library.lengths
+    assert cancelled <= RATE / 5 + 1
+    assert whole > RATE / 2
 
 
 def test_the_event_loop_runs_on_while_speech_is_made() -> None:
