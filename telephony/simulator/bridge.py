@@ -71,7 +71,7 @@ class BridgeEvents:
                 try:
                     if await self._listen(take, silence_limit_s):
                         return
-                except httpx.TransportError:
+                except httpx.RequestError:
                     pass  # tried again below; a bridge that never comes back is reported as not offering its events
                 await self._clock.sleep_until(self._clock.now() + RECONNECT_AFTER_S)
         finally:

@@ -19,7 +19,7 @@ from telephony.simulator.mediapath import MediaPath
 from telephony.simulator.playout import Run
 from telephony.simulator.report import EndedBy, StreamReport
 from telephony.simulator.signature import HEADER, sign
-from telephony.simulator.sound import hum, seconds
+from telephony.simulator.sound import FRAME_SAMPLES, hum, seconds
 from telephony.simulator.stream import MediaStream
 from telephony.simulator.twiml import (
     STREAM_SCHEME_NOT_WSS,
@@ -73,9 +73,11 @@ class CarrierCall:
         self._speaking = False
         self._hung_up = False
         self._dialled = 0
+        self._frames = 0
 
     def tick(self, frame: bytes, now: float) -> bytes | None:
         """The caller's 20 ms out; returns the 20 ms that he hears, None for silence."""
+        self._frames += 1
         if self._path is not None:
             return self._path.tick(frame, now)
         return self._hum if self._speaking else None
@@ -200,7 +202,8 @@ class CarrierCall:
         """The stream from `start` to its end."""
         opened_s = self._log.now_s()
         sids = (stream_sid, self._sid, self._line.account_sid)
-        stream = MediaStream(sids, self._log.origin, self._clock.now(), self._line.faults, self._log.warn)
+        position = self._frames * FRAME_SAMPLES
+        stream = MediaStream(sids, self._log.origin, self._clock.now(), position, self._line.faults, self._log.warn)
         self._path = path
         try:
             closed = await path.run(stream, dict(verb.parameters))

@@ -11,7 +11,7 @@ from typing import assert_never
 from telephony.audio import FRAME_MS
 from telephony.simulator.faults import Fault
 from telephony.simulator.playout import Playout
-from telephony.simulator.sound import FRAME_SAMPLES, RATE_HZ
+from telephony.simulator.sound import FRAME_SAMPLES
 from telephony.simulator.twiml import Warned
 from telephony.simulator.wire import CONNECTED, MALFORMED_MESSAGE, Clear, Mark, Media, StreamWriter, Unreadable, read
 
@@ -48,9 +48,10 @@ class MediaStream:
     """The carrier's end of one media websocket. Times are seconds of the caller's clock; `origin` is the answer."""
 
     def __init__(
-        self, sids: tuple[str, str, str], origin: float, now: float, faults: frozenset[Fault], warn: Warn
+        self, sids: tuple[str, str, str], origin: float, now: float, position: int, faults: frozenset[Fault], warn: Warn
     ) -> None:
-        """`sids` are those of the stream, the call and the account; `warn` is told what Twilio would warn of."""
+        """`sids` are those of the stream, the call and the account. `position` is the caller's present, in samples of
+        the call: what he has lived through, which is a little behind `now`. `warn` is told what Twilio warns of."""
         self.sid = sids[0]
         self._write = StreamWriter(*sids)
         self._origin = origin
@@ -58,8 +59,7 @@ class MediaStream:
         self._first_ms = 0  # presentation time of the first frame; the others follow at 20 ms, however late they leave
         self._faults = faults
         self._warn = warn
-        frames_before = int((now - origin) * RATE_HZ + 0.5) // FRAME_SAMPLES
-        self.playout = Playout(origin, frames_before * FRAME_SAMPLES, Fault.LATE_MEDIA_AFTER_CLEAR in faults)
+        self.playout = Playout(origin, position, Fault.LATE_MEDIA_AFTER_CLEAR in faults)
         self.traffic = Traffic()
         self._unechoed: deque[MarkEcho] = deque()
         self._late: deque[tuple[float, str]] = deque()

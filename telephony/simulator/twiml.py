@@ -115,8 +115,8 @@ def read_document(content_type: str, body: str, url: str) -> Document:
 def parse_twiml(text: str, url: str) -> Document:
     """The verbs of `text`, relative addresses resolved against `url`. Raises `DocumentRejected`."""
     try:
-        root = ElementTree.fromstring(text.strip().encode())
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(text.strip())
+    except (ElementTree.ParseError, ValueError) as error:
         raise DocumentRejected(PARSE_FAILURE, str(error)) from error
     if root.tag != "Response":
         raise DocumentRejected(PARSE_FAILURE, f"the root is <{root.tag}>, not <Response>")

@@ -90,8 +90,11 @@ def _checked(url: str, base: str = "") -> str:
     """`url`, absolute; raises `WebhookFailed` for what is no address."""
     try:
         absolute = urljoin(base, url)
-        if httpx.URL(absolute).scheme not in {"http", "https"} or not urlsplit(absolute).hostname:
-            raise WebhookFailed(INVALID_URL, f"{absolute}: not an http or https address")
+        host = urlsplit(absolute).hostname
+        if httpx.URL(absolute).scheme not in {"http", "https"} or not host or "_" in host:
+            raise WebhookFailed(
+                INVALID_URL, f"{absolute}: not an http or https address with a host without underscores"
+            )
     except (httpx.InvalidURL, ValueError) as error:
         raise WebhookFailed(INVALID_URL, f"{url}: {error}") from error
     return absolute
@@ -151,7 +154,7 @@ class WebhookClient:
             try:
                 response = await self._send(method, url, form, patience)
                 kind = f"{response.status_code // 100}xx"
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 kind = "ct" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "rt"
                 if not left or kind not in patience.retry_on:
                     raise WebhookFailed(CONNECTION_FAILURE, f"{url}: {error or type(error).__name__}") from error

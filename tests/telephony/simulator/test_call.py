@@ -75,8 +75,12 @@ def test_a_caller_who_hangs_up_says_stop_closes_and_reports_the_status() -> None
 
 
 def test_keys_are_sent_as_digits() -> None:
-    bridge = FakeBridge(listen_only, dict(ONLY_STREAM))
-    place(bridge, 'press = "7#" | hang_up = true')
+    async def greet(session: MediaSession) -> None:
+        await session.play(tone(100))
+        await session.receive_until("stop")
+
+    bridge = FakeBridge(greet, dict(ONLY_STREAM))
+    place(bridge, 'listen = true | press = "7#" | hang_up = true')
     digits = [message["dtmf"]["digit"] for message in bridge.sessions[0].messages if message["event"] == "dtmf"]
     assert digits == ["7", "#"]
 

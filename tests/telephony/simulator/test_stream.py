@@ -19,7 +19,7 @@ class Peer:
         self.warned: list[Warned] = []
         self.now = 1.005
         self.frame = 50
-        self.stream = MediaStream(SIDS, 0.0, self.now, frozenset(faults), self.warned.append)
+        self.stream = MediaStream(SIDS, 0.0, self.now, 50 * 160, frozenset(faults), self.warned.append)
         self.sent: list[dict[str, Any]] = []
         self.take(self.stream.open({"token": "t"}))
 
@@ -169,12 +169,15 @@ def test_fault_media_is_heard_after_its_clear() -> None:
     assert peer.tick(20).count(1) == 1600
 
 
-@pytest.mark.parametrize("late_s", [0.0, 0.013])
-def test_a_late_tick_loses_nothing(late_s: float) -> None:
+@pytest.mark.parametrize("late_s", [0.0, 0.013, 0.047])
+def test_a_late_tick_loses_nothing_and_every_frame_is_whole(late_s: float) -> None:
     peer = Peer()
+    peer.now += late_s
     peer.play(bytes(range(1, 121)) * 8)
     heard = b""
     for frame in range(51, 61):
         peer.take(peer.stream.tick(SILENT_FRAME, frame * 0.02 + late_s))
-        heard += peer.stream.take_frame() or SILENT_FRAME
+        frame_heard = peer.stream.take_frame() or SILENT_FRAME
+        assert len(frame_heard) == 160
+        heard += frame_heard
     assert heard.replace(b"\xff", b"") == bytes(range(1, 121)) * 8

@@ -139,6 +139,12 @@ def test_what_is_no_twiml_is_rejected(text: str) -> None:
     assert rejected.value.code == PARSE_FAILURE
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16", "latin-1", "nonsense"])
+def test_the_encoding_that_a_decoded_document_still_declares_does_not_matter(encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><Response><Say>Grüß Gott</Say></Response>'
+    assert parse_twiml(text, URL).verbs == (Say("Grüß Gott"),)
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_document_or_rejected(text: str) -> None:
     for candidate in (text, f"<Response>{text}</Response>"):

@@ -187,13 +187,20 @@ def test_a_bridge_that_does_not_answer_is_given_up_after_its_time() -> None:
     assert failed.value.code == 11205
 
 
+def test_an_answer_that_cannot_be_decoded_is_a_failure() -> None:
+    server = RawServer([reply(body="plain", content_encoding="gzip")])
+    with pytest.raises(WebhookFailed) as failed:
+        against(server, lambda client: client.request("POST", server.url, FORM))
+    assert failed.value.code == 11205
+
+
 def test_an_endless_answer_is_given_up() -> None:
     server = RawServer([reply(body="x" * (1 << 20) + "x")])
     with pytest.raises(WebhookFailed, match="more than"):
         against(server, lambda client: client.request("POST", server.url, FORM))
 
 
-@pytest.mark.parametrize("url", ["", "/voice", "http://[nonsense/", "ftp://127.0.0.1/", "http://"])
+@pytest.mark.parametrize("url", ["", "/voice", "http://[nonsense/", "ftp://127.0.0.1/", "http://", "http://my_bridge/"])
 def test_an_address_that_is_none_is_a_failure(url: str) -> None:
     server = RawServer([reply()])
     with pytest.raises(WebhookFailed) as failed:
