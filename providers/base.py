@@ -34,11 +34,13 @@ class FinalTranscript:
     """Words that will not change; a turn's text is its finals joined. Empty `text`: sound, but nothing understood.
 
     `confidence` is 0..1, None where the provider has no such notion. `finalized`: this answers `finalize()`.
+    `ends_turn`: by the provider's own endpointing the caller is done; nobody needs to ask.
     """
 
     text: str
     confidence: float | None = None
     finalized: bool = False
+    ends_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

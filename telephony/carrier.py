@@ -10,6 +10,9 @@ from typing import Protocol
 
 from telephony.audio import AudioFormat
 
+TOKEN_PARAMETER = "token"
+"""The name in `MediaStarted.parameters` under which `OpenStream.token` comes back."""
+
 # Events: what the far end tells us over the media stream
 
 

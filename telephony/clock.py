@@ -49,3 +49,34 @@ class LoopClock:
 
     def today(self) -> datetime:
         return self._today
+
+
+class Alarm:
+    """A wait that ends at a time which may still change, or when somebody rings. One waiter; no task is needed.
+
+    Works on any event loop: the deadline is armed relative to the clock, so virtual time moves it too.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """End the present wait, or the next one if nobody waits."""
+        self._rung.set()
+
+    async def wait_until(self, deadline: float | None) -> None:
+        """Return at `deadline`, or earlier when rung; None waits for the ring alone."""
+        if self._rung.is_set():
+            self._rung.clear()
+            return
+        if deadline is None:
+            await self._rung.wait()
+        else:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(max(0.0, deadline - self._clock.now()), self._rung.set)
+            try:
+                await self._rung.wait()
+            finally:
+                timer.cancel()
+        self._rung.clear()

@@ -1,0 +1,235 @@
+"""The ear: voice activity, words and silence joined into what the caller does with the floor.
+
+Sans I/O. Three witnesses, none of which is believed alone:
+
+* the *voice* detector is fast and knows no words: it says that speech is likely (`SPEECH_STARTED`);
+* the *recogniser* is slow and knows words: they confirm speech, and are what a turn consists of;
+* *silence* ends things: a short one while the agent has the floor (`SPEECH_PAUSED`: find out what that was), a longer
+  one while the caller has it (`TURN_ENDED`). How long is a matter of patience: less when the words are complete, more
+  when they trail off or are spelled, and never less than this caller's own pauses ask for.
+
+While the agent has the floor (`disputed`), speech counts as meant for us once it has words that are no backchannel, or
+has lasted `sustained_ms`. Otherwise it is dismissed when it ends.
+"""
+
+from dataclasses import dataclass
+
+from app.conversation.state import Event
+from providers.base import FinalTranscript, PartialTranscript
+
+BACKCHANNELS_EN = frozenset(
+    {
+        *("mm", "mhm", "mm hm", "mm hmm", "mmm", "hm", "hmm", "uh huh", "uh", "um", "ah", "oh", "aha"),
+        *("yeah", "yep", "yup", "okay", "ok", "right", "sure", "alright", "all right", "i see", "got it", "good"),
+    }
+)
+"""What listeners say without wanting the floor, English; compared after `spoken_words`."""
+
+TRAILING_EN = frozenset(
+    "and or but so because the a an to at on in for with of my your is are i i'd i'm um uh er like well then".split()
+)
+"""Words that nobody ends a turn with, English: whoever pauses after one is not done."""
+
+SPELLED_EN = frozenset(
+    "zero oh one two three four five six seven eight nine double triple dash dot at hyphen underscore".split()
+)
+"""Words of which numbers and addresses are spelled, English; single letters count too."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarSettings:
+    """How the ear judges. Probabilities 0..1, times in milliseconds."""
+
+    voice_on: float = 0.5
+    voice_off: float = 0.35
+    onset_ms: float = 60.0
+    """Voice this long is likely speech: two runs of the detector."""
+    sustained_ms: float = 600.0
+    """Voice this long is meant for us, whatever the recogniser makes of it."""
+    pause_ms: float = 200.0
+    """Silence after disputed speech that makes us ask what it was."""
+    endpoint_ms: float = 500.0
+    """Silence that ends a turn, if nothing speaks for more or less."""
+    complete_ms: float = 300.0
+    """The same when the words make a complete turn."""
+    trailing_ms: float = 1200.0
+    """The same when the words clearly go on: "and...", "um"."""
+    spelling_ms: float = 1000.0
+    """The same while the caller gives digits or spells."""
+    slowest_ms: float = 1500.0
+    """The most that a caller's own way of pausing may add up to."""
+    backchannels: frozenset[str] = BACKCHANNELS_EN
+    trailing: frozenset[str] = TRAILING_EN
+    spelled: frozenset[str] = SPELLED_EN
+
+
+def spoken_words(text: str) -> str:
+    """Lower case, words only, one space between: how transcripts are compared."""
+    kept = "".join(c if c.isalnum() or c == "'" else " " for c in text.lower())
+    return " ".join(kept.split())
+
+
+_SHORTEST_PAUSE_MS = 150.0
+"""Silence inside a word or between syllables is no pause."""
+_LEARNING = 0.4
+"""Weight of the latest pause; a call has few."""
+_DETECTOR_S = 0.032
+"""What one verdict of the voice detector covers."""
+
+
+class Ear:
+    """One call's ear. Methods take what a witness says and return what follows from it, in order.
+
+    `disputed` on each call: the agent has, or is about to have, the floor.
+    """
+
+    def __init__(self, settings: EarSettings | None = None) -> None:
+        self._settings = settings or EarSettings()
+        self._voiced = False
+        self._usual_pause_ms = 0.0
+        self._onset_at: float | None
+        self.began_at: float | None
+        """When the present speech began; None while there is none."""
+        self.last_voice_at: float | None = None
+        """When voice was last heard."""
+        self._forget_turn()
+
+    def _forget_turn(self) -> None:
+        self.began_at = self._onset_at = None
+        self._confirmed = False
+        self._pause_told = False
+        self._end_told = False
+        self._finals: list[str] = []
+        self._partial = PartialTranscript("")
+
+    @property
+    def speaking(self) -> bool:
+        """Voice is heard right now."""
+        return self._voiced
+
+    @property
+    def words(self) -> str:
+        """What the present turn consists of so far: finals, then the partial."""
+        return " ".join(filter(None, (*self._finals, self._partial.text)))
+
+    @property
+    def unfinished(self) -> str:
+        """Words of the last partial, which no final has confirmed."""
+        return self._partial.text
+
+    def take_words(self) -> str:
+        """The turn is over: its words, and a clean ear for the next."""
+        words = self.words
+        self._forget_turn()
+        return words
+
+    # witnesses
+
+    def voice(self, probability: float, now: float, *, disputed: bool) -> list[Event]:
+        """The voice detector's verdict on the 32 ms up to `now`."""
+        settings = self._settings
+        if probability >= (settings.voice_off if self._voiced else settings.voice_on):
+            return self._voice_heard(now)
+        self._voiced = False
+        self._onset_at = None
+        return self._silence(now, disputed)
+
+    def partial(self, partial: PartialTranscript, now: float, *, disputed: bool) -> list[Event]:
+        """The recogniser's present reading of the turn."""
+        changed = partial.text != self._partial.text
+        self._partial = partial
+        if not (partial.stable and partial.text and changed):
+            return []
+        if disputed and self._is_backchannel(self.words):
+            return []
+        if self.began_at is None:  # words without voice: the detector missed a faint voice
+            self.began_at = self.last_voice_at = now
+        return self._confirm()
+
+    def final(self, final: FinalTranscript, *, disputed: bool) -> list[Event]:
+        """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
+        if final.text:
+            self._finals.append(final.text)
+        self._partial = PartialTranscript("")
+        if not (final.finalized or (final.ends_turn and not self._voiced)):
+            return self._confirm() if final.text and not disputed else []
+        if disputed and not self._confirmed:
+            if not self._is_backchannel(self.words):
+                return self._confirm()
+            self._forget_turn()
+            return [Event.SPEECH_DISMISSED]
+        if self.words:
+            return [Event.TURN_UNDERSTOOD]
+        sustained = self._confirmed
+        self._forget_turn()
+        return [Event.TURN_UNINTELLIGIBLE if sustained else Event.SPEECH_DISMISSED]
+
+    # judgement
+
+    def _voice_heard(self, now: float) -> list[Event]:
+        if self._onset_at is None:
+            self._onset_at = now - _DETECTOR_S
+        self._learn_pause(now)
+        self.last_voice_at = now
+        events: list[Event] = []
+        if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
+            self._voiced = True
+        if self._voiced:
+            self._pause_told = self._end_told = False
+            if self.began_at is None:
+                self.began_at = self._onset_at
+                events.append(Event.SPEECH_STARTED)
+            if (now - self.began_at) * 1000 >= self._settings.sustained_ms:
+                events += self._confirm()
+        return events
+
+    def _silence(self, now: float, disputed: bool) -> list[Event]:
+        if self.began_at is None or self.last_voice_at is None:
+            return []
+        silent_ms = (now - self.last_voice_at) * 1000
+        if disputed and not self._confirmed:
+            if silent_ms >= self._settings.pause_ms and not self._pause_told:
+                self._pause_told = True
+                return [Event.SPEECH_PAUSED]
+            return []
+        if silent_ms >= self.patience_ms() and not self._end_told:
+            self._end_told = True
+            return [Event.TURN_ENDED]
+        return []
+
+    def patience_ms(self) -> float:
+        """Silence, in ms, that ends the present turn."""
+        settings = self._settings
+        spoken = spoken_words(self.words).split()
+        if self._partial.complete:
+            return settings.complete_ms
+        if spoken and spoken[-1] in settings.trailing:
+            return settings.trailing_ms
+        if len(spoken) > 1 and all(len(word) == 1 or word in settings.spelled for word in spoken[-2:]):
+            return settings.spelling_ms
+        return max(settings.endpoint_ms, min(1.5 * self._usual_pause_ms, settings.slowest_ms))
+
+    def _learn_pause(self, now: float) -> None:
+        """The caller speaks on after a pause inside a turn: this is how he pauses."""
+        if self.began_at is None or self.last_voice_at is None:
+            return
+        pause_ms = (now - self.last_voice_at) * 1000
+        if _SHORTEST_PAUSE_MS < pause_ms < self._settings.slowest_ms:
+            self._usual_pause_ms += _LEARNING * (pause_ms - self._usual_pause_ms)
+
+    def _confirm(self) -> list[Event]:
+        if self._confirmed:
+            return []
+        self._confirmed = True
+        return [Event.SPEECH_CONFIRMED]
+
+    def _is_backchannel(self, text: str) -> bool:
+        """Nothing but backchannels, one or several ("okay yeah"); silence too."""
+        rest = spoken_words(text)
+        while rest:
+            heads = (" ".join(rest.split()[:n]) for n in (2, 1))
+            head = next((h for h in heads if h in self._settings.backchannels), None)
+            if head is None:
+                return False
+            rest = rest[len(head) :].strip()
+        return True

@@ -1,0 +1,119 @@
+"""Hearing: the caller's audio on its way to the recogniser and the voice detector, and what they make of it.
+
+The recogniser is opened when the call is answered, reopened when it is lost, and never waited for: audio that comes
+before it is ready waits in a small ring.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionGap, SpeechToText
+from providers.errors import ProviderError
+from telephony.audio import TELEPHONE
+from telephony.clock import Clock
+from telephony.vad import VoiceFrame
+
+_WAITING_FRAMES = 150
+"""Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""
+_REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
+"""Pauses before the recogniser is opened again; the last one repeats."""
+
+
+class VoiceChannel(Protocol):
+    """One call's share of the voice detector."""
+
+    def feed(self, mulaw: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class VoiceDetector(Protocol):
+    """What `telephony.vad.VoiceActivity` is to a call."""
+
+    def open(self, on_voice: Callable[[VoiceFrame], None], on_failure: Callable[[Exception], None]) -> VoiceChannel: ...
+
+
+class HearingObserver(Protocol):
+    """Told, synchronously, what was heard."""
+
+    def voice(self, frame: VoiceFrame) -> None: ...
+
+    def partial(self, transcript: PartialTranscript) -> None: ...
+
+    def final(self, transcript: FinalTranscript) -> None: ...
+
+    def gap(self, gap: RecognitionGap) -> None: ...
+
+    def hearing_crashed(self, error: Exception) -> None: ...
+
+    def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None: ...
+
+
+class Hearing:
+    """One call's ears, from answer to hang-up."""
+
+    def __init__(
+        self, recogniser: SpeechToText, activity: VoiceDetector, observer: HearingObserver, clock: Clock
+    ) -> None:
+        self._recogniser = recogniser
+        self._observer = observer
+        self._clock = clock
+        self._channel = activity.open(observer.voice, observer.hearing_crashed)
+        self._recognition: Recognition | None = None
+        self._waiting: deque[bytes] = deque(maxlen=_WAITING_FRAMES)
+        self.opened_at: float | None = None
+        """When the present recognition was opened; None while there is none."""
+
+    def audio(self, payload: bytes) -> None:
+        """Audio of the caller, µ-law 8 kHz. Never blocks."""
+        self._channel.feed(payload)
+        if self._recognition is None:
+            self._waiting.append(payload)
+        else:
+            self._recognition.send(payload)
+
+    def finalize(self) -> bool:
+        """Ask for the turn's last words; False if nobody is there to answer."""
+        if self._recognition is None:
+            return False
+        self._recognition.finalize()
+        return True
+
+    async def run(self) -> None:
+        """Recognise until cancelled. A lost recogniser is reported and opened again."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    async with self._recogniser.open(TELEPHONE) as recognition:
+                        self._opened(recognition)
+                        async for event in recognition:
+                            failures = 0
+                            self._report(event)
+                    failure = ProviderError(self._recogniser.name, "recognition ended by itself")
+                except ProviderError as error:
+                    failure = error
+                self._recognition = self.opened_at = None
+                failures += 1
+                self._observer.recognition_failed(failure, failures_in_a_row=failures)
+                pause = _REOPEN_AFTER_S[min(failures, len(_REOPEN_AFTER_S)) - 1]
+                await self._clock.sleep_until(self._clock.now() + pause)
+        finally:
+            self._recognition = None
+            self._channel.close()
+
+    def _opened(self, recognition: Recognition) -> None:
+        self.opened_at = self._clock.now()
+        while self._waiting:
+            recognition.send(self._waiting.popleft())
+        self._recognition = recognition
+
+    def _report(self, event: PartialTranscript | FinalTranscript | RecognitionGap) -> None:
+        match event:
+            case PartialTranscript():
+                self._observer.partial(event)
+            case FinalTranscript():
+                self._observer.final(event)
+            case RecognitionGap():
+                self._observer.gap(event)

@@ -1,0 +1,82 @@
+"""How the agent behaves: the phrases it says by itself, and how long it waits for everything."""
+
+from dataclasses import dataclass, field
+
+from app.conversation.ear import EarSettings
+from app.conversation.state import Floor
+from app.conversation.turn import Deadlines
+from app.telemetry.latency import LatencyBudgets
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """Behaviour of one call. Times in seconds unless the name says otherwise; texts are spoken as they stand."""
+
+    instructions: str = ""
+    """What a vendor's model is told about its part; the embedded dialogue has its own file."""
+    greeting: str = ""
+    """Said when the call is answered; empty: the model speaks first."""
+    notice: str = ""
+    """Said before the greeting, to its end whatever the caller does: a legal notice."""
+    filler: str = "One moment, please."
+    """Said while tools take their time; empty: nothing."""
+    reprompt: str = "Are you still there?"
+    goodbye: str = "I can't hear you any more, so I'll hang up now. Goodbye."
+    time_up: str = "I'm sorry, our time is up. Please call again if you need anything else. Goodbye."
+    apology: str = "I'm sorry, I had a problem just now. Could you say that again?"
+    failed: str = "I'm sorry, something is wrong on our side. Please call again later. Goodbye."
+    nobody: str = "I'm sorry, nobody can take your call right now. Please try again later."
+    busy: str = "I'm sorry, all lines are busy. Please call again in a few minutes."
+
+    transfer_to: str = ""
+    """Who takes over when the caller asks for a human; empty: nobody, and no model is told otherwise."""
+
+    silence_s: float = 8.0
+    """The caller's silence, after the agent's last word, before he is asked whether he is there."""
+    reprompts: int = 2
+    """How often he is asked before the goodbye."""
+    turn_limit_s: float = 60.0
+    """A caller who talks longer is answered to what he said so far."""
+    final_s: float = 0.8
+    """Waiting for the recogniser's last word; after it the last partial counts."""
+    think_s: float = 8.0
+    """From the end of the caller's turn to the first sound of the reply; after it the agent apologises."""
+    stall_s: float = 4.0
+    """A reply that stays silent this long in its middle is given up."""
+    dispute_s: float = 3.0
+    """An interruption that is neither confirmed nor dismissed by then is dismissed."""
+    digit_gap_s: float = 1.5
+    """After the last key; `#` ends a number at once."""
+    media_s: float = 15.0
+    """From the answer to the first media stream."""
+    grace_s: float = 30.0
+    """A call whose media is lost waits this long for a new stream."""
+    hang_up_s: float = 10.0
+    """From our hang-up to the carrier's confirmation."""
+    limit_s: float = 3600.0
+    """Longest call; then the agent says so and hangs up."""
+    failures: int = 2
+    """Replies that may fail in a row before the call is given up."""
+
+    lead_ms: int = 200
+    """How far playout may run ahead of real time."""
+
+    ear: EarSettings = field(default_factory=EarSettings)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    budgets: LatencyBudgets = field(default_factory=LatencyBudgets)
+
+    def floor_limit_s(self, floor: Floor) -> float:
+        """How long a floor state may last: every state has a deadline and an exit."""
+        limits = {
+            Floor.LISTENING: self.silence_s,
+            Floor.PROCESSING_SPEECH: self.turn_limit_s,
+            Floor.THINKING: self.think_s,
+            Floor.SPEAKING: self.stall_s,
+            Floor.INTERRUPTED: self.dispute_s,
+        }
+        return limits[floor]
+
+    def phrases(self) -> tuple[str, ...]:
+        """All texts that can be synthesised before anybody calls."""
+        texts = (self.notice, self.greeting, self.reprompt, self.goodbye, self.time_up, self.apology, self.failed)
+        return tuple(text for text in texts if text)

@@ -1,0 +1,116 @@
+"""The mouth: what the agent says, on its way to the caller's ear. Pacer, ledger and the reply in progress.
+
+The interruption lives here, in its two phases, each one synchronous: `hold` stops the sound before anything may await,
+then `commit` ends the reply or `resume` lets it go on.
+"""
+
+from typing import Protocol
+
+from app.conversation.turn import Turn, TurnOutcome, TurnReason
+from telephony.audio import TELEPHONE, AudioFormat
+from telephony.carrier import CarrierCommand
+from telephony.leg import Leg
+from telephony.pacing import Pacer
+from telephony.playout import Certainty, Heard, PlayoutLedger
+
+
+class MouthObserver(Protocol):
+    """Told, synchronously, what becomes of a reply."""
+
+    def reply_started(self, turn: Turn, now: float) -> None:
+        """Its first sound leaves."""
+        ...
+
+    def reply_room(self) -> None:
+        """A full pacer has room again."""
+        ...
+
+
+class Mouth:
+    """Speaks one reply at a time over whichever leg is attached. A `telephony.leg.Playout`."""
+
+    def __init__(self, observer: MouthObserver, *, lead_ms: int) -> None:
+        self._observer = observer
+        self._lead_ms = lead_ms
+        self._leg: Leg | None = None
+        self._started = False
+        self.turn: Turn | None = None
+        self._prepare(TELEPHONE, marks=True)
+
+    def _prepare(self, audio: AudioFormat, *, marks: bool) -> None:
+        self._marks = marks
+        self.ledger = PlayoutLedger(audio.rate_hz, marks=marks)
+        self.pacer = Pacer(audio, self.ledger, lead_ms=self._lead_ms, on_room=self._observer.reply_room)
+
+    @property
+    def audio(self) -> AudioFormat:
+        """What the caller's side plays."""
+        return self.pacer.audio
+
+    def attach(self, leg: Leg) -> None:
+        """Speak over this leg from now on."""
+        if leg.audio != self.audio or leg.capabilities.marks != self._marks:
+            self._prepare(leg.audio, marks=leg.capabilities.marks)
+        self._leg = leg
+
+    def detach(self, now: float) -> None:
+        """The leg is gone: keep what was not heard."""
+        self._leg = None
+        if self.turn is not None:
+            self.pacer.hold(now)
+
+    # Playout: the leg asks
+
+    def due(self, now: float) -> tuple[CarrierCommand, ...]:
+        commands = self.pacer.due(now)
+        if commands and not self._started and self.turn is not None:
+            self._started = True
+            self._observer.reply_started(self.turn, now)
+        return commands
+
+    def next_due(self, now: float) -> float | None:
+        return self.pacer.next_due(now)
+
+    def wake(self) -> None:
+        """There is something to send."""
+        if self._leg is not None:
+            self._leg.wake()
+
+    # a reply's life
+
+    def begin(self, turn: Turn, now: float) -> None:
+        """A new reply; if the sound is held, it is held from the start."""
+        self.pacer.begin(now, held=self.pacer.held)
+        self._started = False
+        self.turn = turn
+
+    def hold(self, now: float) -> Heard:
+        """Phase one of an interruption: stop the sound, and keep it."""
+        playing = self._started and not self.pacer.held
+        heard = self.pacer.hold(now)
+        if playing and self._leg is not None:
+            self._leg.clear()
+        return heard
+
+    def resume(self) -> None:
+        """Phase two, if it was nothing: go on from the word that was cut."""
+        self.pacer.resume()
+        self.wake()
+
+    def end(self, reason: TurnReason, now: float) -> tuple[TurnOutcome, Certainty] | None:
+        """The reply is over: what it said and what was heard of it. None if there is none.
+
+        Phase two, if the interruption was meant (`INTERRUPTED`); also every other end.
+        """
+        turn, self.turn = self.turn, None
+        if turn is None:
+            return None
+        turn.silence()
+        heard = self.pacer.hold(now) if self._started else None
+        complete = reason is TurnReason.COMPLETED
+        self.pacer.flush()
+        text = turn.said.strip() if complete else heard.text if heard else ""
+        if not text and reason is TurnReason.INTERRUPTED:
+            reason = TurnReason.CANCELLED
+        certainty = heard.certainty if heard else Certainty.CONFIRMED
+        return TurnOutcome(turn.number, turn.said.strip(), text, reason), certainty

@@ -1,0 +1,111 @@
+"""What was said: the third truth of a call. A fold over the journal, and the context that a model gets.
+
+The agent's part holds only what the caller *heard*. A reply that nobody heard a word of never happened; a tool that
+ran did, and every tool call in the context has exactly one result, also when its reply was interrupted.
+"""
+
+from dataclasses import dataclass, field
+
+from app.calls.journal import CallerSaid, JournalEvent, ReplyEnded, ToolCalled, ToolReturned
+from providers.base import AgentMessage, CallerMessage, Message, ToolCall, ToolResult
+
+CANCELLED_RESULT = "cancelled: the caller interrupted before there was a result"
+
+
+@dataclass(slots=True)
+class _Part:
+    """One model request's share of a reply: text, then perhaps tool calls and their results."""
+
+    said: str
+    calls: list[ToolCall] = field(default_factory=list)
+    results: list[ToolResult] = field(default_factory=list)
+
+
+class Transcript:
+    """Apply journal events in order; read `messages`. Any prefix of a journal gives a valid context."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._parts: list[_Part] = []  # of the reply in progress
+        self._turn: int | None = None
+
+    @classmethod
+    def fold(cls, events: list[JournalEvent]) -> "Transcript":
+        """The transcript of a journal."""
+        transcript = cls()
+        for event in events:
+            transcript.apply(event)
+        return transcript
+
+    def apply(self, event: JournalEvent) -> None:
+        """Take one event; those that say nothing are passed over."""
+        match event:
+            case CallerSaid(text=text, digits=digits):
+                self._messages.append(CallerMessage(text, digits))
+            case ToolCalled():
+                self._tool_called(event)
+            case ToolReturned():
+                self._tool_returned(event)
+            case ReplyEnded():
+                self._reply_ended(event)
+            case _:
+                pass
+
+    def messages(self) -> tuple[Message, ...]:
+        """The context for the next request of the model: heard replies only, the caller's fragments joined, and each
+        tool call followed by its one result. A reply in progress counts as heard so far as its tools go."""
+        return tuple(_joined([*self._messages, *_parts_as_messages(self._parts, heard_words=None)]))
+
+    def _tool_called(self, event: ToolCalled) -> None:
+        self._turn = event.turn
+        if not self._parts or self._parts[-1].results or event.said:
+            self._parts.append(_Part(event.said))
+        self._parts[-1].calls.append(ToolCall(event.tool_call_id, event.name, event.arguments))
+
+    def _tool_returned(self, event: ToolReturned) -> None:
+        for part in self._parts:
+            known = {result.call_id for result in part.results}
+            if any(call.call_id == event.tool_call_id for call in part.calls) and event.tool_call_id not in known:
+                part.results.append(ToolResult(event.tool_call_id, event.content, event.failed))
+
+    def _reply_ended(self, event: ReplyEnded) -> None:
+        parts = self._parts if self._turn == event.turn else []
+        said_before = " ".join(part.said for part in parts)
+        rest = event.said.split()[len(said_before.split()) :]
+        parts = [*parts, _Part(" ".join(rest))]
+        heard_words = len(event.heard.split())
+        self._messages += _parts_as_messages(parts, heard_words)
+        self._parts = []
+        self._turn = None
+
+
+def _parts_as_messages(parts: list[_Part], heard_words: int | None) -> list[Message]:
+    """Messages of a reply of which `heard_words` words were heard (None: all)."""
+    messages: list[Message] = []
+    left = heard_words
+    for part in parts:
+        words = part.said.split()
+        heard = words if left is None else words[:left]
+        left = None if left is None else left - len(heard)
+        interrupted = len(heard) < len(words)
+        if heard or part.calls:
+            messages.append(AgentMessage(" ".join(heard), interrupted, tuple(part.calls)))
+        answered = {result.call_id: result for result in part.results}
+        for call in part.calls:
+            messages.append(answered.get(call.call_id, ToolResult(call.call_id, CANCELLED_RESULT, failed=True)))
+    return messages
+
+
+def _joined(messages: list[Message]) -> list[Message]:
+    """What the caller said in pieces, with no heard reply between, is one message."""
+    joined: list[Message] = []
+    for message in messages:
+        previous = joined[-1] if joined else None
+        if isinstance(message, CallerMessage) and isinstance(previous, CallerMessage):
+            if previous.digits == message.digits:
+                joined[-1] = CallerMessage(f"{previous.text} {message.text}".strip(), message.digits)
+            else:
+                joined[-1] = CallerMessage(f"{previous.text} {message.text}".strip())
+        else:
+            joined.append(message)
+    return joined

@@ -1,0 +1,1 @@
+"""What can be measured and told about calls: latency, metrics, logs."""

@@ -1,0 +1,1 @@
+"""The front door: carrier webhooks, media websockets, and who may come in."""

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Pin every dependency with its hashes, for Python 3.11 to 3.13 at once, without index addresses.
+# Usage: deploy/lock.sh UV
+set -eu
+lock() {
+    target=$1
+    shift
+    "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-header --group build "$@" -o "deploy/requirements/$target.txt"
+}
+uv=$1
+lock run --extra listen --extra speak --extra plot
+lock dev --extra listen --extra speak --extra plot --extra dev

@@ -1,0 +1,176 @@
+"""When the next frame leaves: absolute deadlines, a bounded lead, and the sound that is still to be sent.
+
+The far end gets at most `lead_ms` more than it has played. More would be played on after the caller has interrupted,
+if a clear is lost, and would be lost with the socket; less makes every hiccup of the network audible.
+
+Sans I/O: a leg asks `due(now)` and `next_due(now)`, the conversation feeds and holds.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from telephony.audio import FRAME_MS, AudioFormat
+from telephony.carrier import CarrierCommand, PlaceMark, PlayAudio
+from telephony.playout import Heard, PlacedWord, PlayoutLedger
+
+_KEPT_MS = 10_000
+"""Sound kept behind the heard position: a resume never goes back further than one word."""
+
+
+class Pacer:
+    """The only queue of outgoing sound. Bounded: `queue` takes what it is given, but asks for `has_room` first.
+
+    A reply is fed with `queue`, closed with `finish`; `hold` and `resume` are the two halves of a false interruption,
+    `flush` ends a reply at once. `on_room` is called when a full queue has room again.
+    """
+
+    def __init__(
+        self,
+        audio: AudioFormat,
+        ledger: PlayoutLedger,
+        *,
+        lead_ms: int = 200,
+        tick_ms: int = 2 * FRAME_MS,
+        capacity_ms: int = 8_000,
+        mark_every_ms: int = 200,
+        on_room: Callable[[], None] | None = None,
+    ) -> None:
+        self.audio = audio
+        self.ledger = ledger
+        self._lead_s = lead_ms / 1000
+        self._tick_s = tick_ms / 1000
+        self._frame_samples = audio.samples(audio.frame_bytes)
+        self._capacity_samples = audio.samples(audio.bytes_of_ms(capacity_ms))
+        self._mark_every_samples = audio.samples(audio.bytes_of_ms(mark_every_ms))
+        self._kept_samples = audio.samples(audio.bytes_of_ms(_KEPT_MS))
+        self._on_room = on_room
+        self._silence = _silence(audio)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sound = bytearray()
+        self._base = 0  # reply position of the first byte kept
+        self._chunk_ends: deque[int] = deque()
+        self._last_mark = 0
+        self._finished = False
+        self._cut: Heard | None = None
+
+    def begin(self, now: float, *, held: bool = False) -> None:
+        """Start a reply, held from the start if asked to. What was left of the one before is dropped."""
+        self._reset()
+        self.ledger.begin()
+        if held:
+            self.hold(now)
+
+    @property
+    def held(self) -> bool:
+        """Nothing leaves until `resume`."""
+        return self._cut is not None
+
+    @property
+    def unsent_samples(self) -> int:
+        return self.ledger.queued - self.ledger.sent
+
+    def has_room(self) -> bool:
+        return self.unsent_samples < self._capacity_samples
+
+    def queue(self, sound: bytes, words: tuple[PlacedWord, ...] = ()) -> None:
+        """Append sound of the present reply; `words` in reply positions (see `ledger.queued` for where it starts)."""
+        self._sound += sound
+        self.ledger.queue(self.audio.samples(len(sound)), words)
+        self._chunk_ends.append(self.ledger.queued)
+
+    def finish(self) -> None:
+        """The reply is complete. Its last frame is filled up with silence."""
+        if self._finished:
+            return
+        self._finished = True
+        short = -self.ledger.queued % self._frame_samples
+        if short:
+            self._sound += self._silence * short
+            self.ledger.queue(short)
+        if self.ledger.queued:
+            self._chunk_ends.append(self.ledger.queued)
+
+    @property
+    def finished(self) -> bool:
+        """The reply was completed by `finish`."""
+        return self._finished
+
+    def due(self, now: float) -> tuple[CarrierCommand, ...]:
+        """Whole frames that may leave now, as one `PlayAudio`, and the mark that follows them; `()` if none may."""
+        frames = self._frames_due(now)
+        if not frames:
+            return ()
+        had_room = self.has_room()
+        samples = frames * self._frame_samples
+        begin = self.audio.bytes_of_samples(self.ledger.sent - self._base)
+        payload = bytes(self._sound[begin : begin + self.audio.bytes_of_samples(samples)])
+        self.ledger.send(samples, now)
+        self._forget(now)
+        if not had_room and self.has_room() and self._on_room is not None:
+            self._on_room()
+        name = self.ledger.mark() if self._mark_is_due() else None
+        return (PlayAudio(payload),) if name is None else (PlayAudio(payload), PlaceMark(name))
+
+    def next_due(self, now: float) -> float | None:
+        """When `due` will have something; None as long as nothing is queued, or the sound is held."""
+        ready = self.unsent_samples // self._frame_samples
+        if self.held or not ready:
+            return None
+        wanted_s = min(self._tick_s, ready * FRAME_MS / 1000)
+        return now + max(0.0, self.ledger.buffered_s(now) + wanted_s - self._lead_s)
+
+    def hold(self, now: float) -> Heard:
+        """Stop sending at once and keep everything: the caller may have been misheard. The far end is to be cleared.
+
+        Idempotent: a second hold tells what the first one cut.
+        """
+        if self._cut is None:
+            self._cut = self.ledger.cut(now)
+        return self._cut
+
+    def resume(self) -> None:
+        """Go on after a hold, from the word that was cut; nothing if nothing is held."""
+        if self._cut is not None:
+            self.ledger.resume(self._cut.resume_at)
+            self._last_mark = self._cut.resume_at
+            self._cut = None
+
+    def flush(self) -> int:
+        """Drop what was not sent; returns how many samples that was."""
+        dropped = self.unsent_samples
+        self._reset()
+        self.ledger.begin()
+        return dropped
+
+    def _frames_due(self, now: float) -> int:
+        if self.held:
+            return 0
+        allowed_s = self._lead_s - self.ledger.buffered_s(now)
+        # A rounding error of the clock must not cost a whole frame.
+        allowed = int(allowed_s * 1000 / FRAME_MS + 1e-6)
+        return max(0, min(allowed, self.unsent_samples // self._frame_samples))
+
+    def _mark_is_due(self) -> bool:
+        sent = self.ledger.sent
+        chunk_ended = False
+        while self._chunk_ends and self._chunk_ends[0] <= sent:
+            self._chunk_ends.popleft()
+            chunk_ended = True
+        if not chunk_ended and sent - self._last_mark < self._mark_every_samples:
+            return False
+        self._last_mark = sent
+        return True
+
+    def _forget(self, now: float) -> None:
+        surplus = self.ledger.heard(now) - self._kept_samples - self._base
+        if surplus > self._kept_samples:
+            del self._sound[: self.audio.bytes_of_samples(surplus)]
+            self._base += surplus
+
+
+def _silence(audio: AudioFormat) -> bytes:
+    """One sample of silence."""
+    codes = {"mulaw": b"\xff", "alaw": b"\xd5", "pcm16": b"\x00\x00"}
+    return codes[audio.encoding.value]

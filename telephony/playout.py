@@ -1,0 +1,202 @@
+"""What the caller heard: the playout ledger, one of the three truths of a call.
+
+A reply is a line of samples, counted from 0 at its first one. Three positions move along it, always in this order::
+
+    0 ───────── heard ───────── sent ───────── queued
+      in the ear      on its way        with the pacer
+
+`sent` and `queued` are facts. `heard` is an estimate that evidence corrects: the far end plays in real time what it
+was sent, so what is still in its buffer is known from the clock; a mark that comes back proves a position; a mark
+that comes back later than usual, or not at all, tells that the far end plays later than the clock says.
+
+Why the estimate needs no latency: sound sent at `t` starts to play at `t + d` (d = one way), and a clear sent at `now`
+takes effect at `now + d`. Both are shifted by the same `d`, so what plays until the clear arrives is what the clock
+says for `now`. Only what is *not* constant counts: the lateness of the last mark beyond the smallest ever seen.
+
+Sans I/O, one object per call and leg; positions are samples of the leg's format.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+_UNPROVEN_LATENESS_S = 0.5
+"""Lateness granted to marks before the first one came back: a round trip, generously."""
+_MARK_JITTER_S = 0.04
+"""Lateness beyond the smallest seen that is still taken for jitter: two frames."""
+
+
+class Certainty(StrEnum):
+    """How `heard` is known."""
+
+    CONFIRMED = "confirmed"  # the far end said so
+    ESTIMATED = "estimated"  # the clock says so, within the bounds of the marks
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedWord:
+    """One word of a reply and the samples, [start, end), in which it sounds."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the caller heard of a reply: the position, the words up to it, and how well that is known."""
+
+    samples: int
+    words: tuple[str, ...]
+    certainty: Certainty
+    resume_at: int
+    """Where to go on: the start of the word that was cut, else the position itself. Never beyond `samples`."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    position: int
+    expected_at: float  # when the position plays if the far end is never late
+
+
+class PlayoutLedger:
+    """The positions of one reply at a time; `begin` starts the next.
+
+    Invariant: ``queued >= sent >= heard(now) >= 0``, and `heard` never falls while nothing is cut or resumed. A mark
+    echoed after a cut proves nothing (`telephony.carriers.twilio`: a clear echoes all that are outstanding).
+    """
+
+    def __init__(self, rate_hz: int, *, marks: bool = True) -> None:
+        self._rate_hz = rate_hz
+        self._marks_supported = marks
+        self._generation = 0
+        self._marks_placed = 0
+        self._usual_lateness_s: float | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.queued = 0
+        self.sent = 0
+        self._floor = 0  # heard for certain, or already reported: heard never falls below
+        self._proven = 0
+        self._late_s = 0.0
+        self._play_end = 0.0
+        self._words: list[PlacedWord] = []
+        self._marks: deque[tuple[str, _Mark]] = deque()
+        self.underrun_s = 0.0
+
+    def begin(self) -> None:
+        """Start the ledger of a new reply; everything outstanding of the one before is void."""
+        self._generation += 1
+        self._begin()
+
+    @property
+    def words(self) -> tuple[PlacedWord, ...]:
+        """All words queued so far, in order."""
+        return tuple(self._words)
+
+    def queue(self, samples: int, words: tuple[PlacedWord, ...] = ()) -> None:
+        """`samples` more wait to be sent; `words`, in reply positions, begin in them."""
+        self.queued += samples
+        self._words.extend(words)
+
+    def send(self, samples: int, now: float) -> None:
+        """`samples` left for the far end. It plays them right after what it still holds."""
+        if self.sent + samples > self.queued:
+            raise ValueError(f"{samples} samples sent, {self.queued - self.sent} queued")
+        if 0.0 < self._play_end < now:
+            self.underrun_s += now - self._play_end
+        self._play_end = max(self._play_end, now) + samples / self._rate_hz
+        self.sent += samples
+
+    def mark(self) -> str | None:
+        """Name for a mark to place after what was sent so far; None if the far end knows no marks."""
+        if not self._marks_supported:
+            return None
+        self._marks_placed += 1
+        name = f"{self._generation}.{self._marks_placed}"
+        self._marks.append((name, _Mark(self.sent, self._play_end)))
+        return name
+
+    def mark_reached(self, name: str, now: float) -> bool:
+        """The far end echoed a mark. False when it proves nothing: unknown, of a reply before, or voided by a cut."""
+        if all(name != placed for placed, _ in self._marks):
+            return False
+        while True:  # marks come in order: those before it were lost, and are proven with it
+            placed, mark = self._marks.popleft()
+            if placed == name:
+                break
+        self._proven = max(self._proven, mark.position)
+        lateness = now - mark.expected_at
+        if self._usual_lateness_s is None or lateness < self._usual_lateness_s:
+            self._usual_lateness_s = lateness
+        excess = lateness - self._usual_lateness_s
+        self._late_s = excess if excess > _MARK_JITTER_S else 0.0
+        return True
+
+    def buffered_s(self, now: float) -> float:
+        """Seconds of sound that the far end still holds, by the clock."""
+        return max(0.0, self._play_end - now)
+
+    def heard(self, now: float) -> int:
+        """Samples of the reply that the caller has heard by `now`."""
+        late_s = self._late_s
+        if self._marks:
+            _, oldest = self._marks[0]
+            usual = _UNPROVEN_LATENESS_S if self._usual_lateness_s is None else self._usual_lateness_s
+            overdue = now - oldest.expected_at - usual
+            if overdue > max(late_s, _MARK_JITTER_S):
+                late_s = overdue
+        unplayed = max(0.0, self._play_end + late_s - now) * self._rate_hz
+        estimate = self.sent - round(unplayed) if self.sent else 0
+        self._floor = max(self._floor, self._proven, min(estimate, self.sent))
+        return self._floor
+
+    def finished(self, now: float) -> bool:
+        """Everything queued was sent and heard, as the far end confirms it, or long enough ago if it cannot."""
+        if self.sent < self.queued:
+            return False
+        if self._marks_supported and self._proven < self.queued:
+            return now >= self.finish_expected_at()
+        return self.heard(now) >= self.queued
+
+    def finish_expected_at(self) -> float:
+        """When `finished` turns true at the latest, if nothing more is queued: marks that never come are not awaited
+        for ever."""
+        grace = 2 * _UNPROVEN_LATENESS_S if self._marks_supported else 0.0
+        return self._play_end + grace
+
+    def peek(self, now: float) -> Heard:
+        """What was heard up to now, without cutting."""
+        position = self.heard(now)
+        words: list[str] = []
+        resume_at = position
+        for word in self._words:
+            if position and (word.start + word.end) // 2 <= position:
+                words.append(word.text)
+            if word.start < position < word.end:
+                resume_at = word.start
+        certainty = Certainty.CONFIRMED if position == self._proven else Certainty.ESTIMATED
+        return Heard(position, tuple(words), certainty, resume_at)
+
+    def cut(self, now: float) -> Heard:
+        """The far end is being cleared: freeze `heard`. Marks still outstanding are void from here on."""
+        heard = self.peek(now)
+        self._generation += 1
+        self._marks.clear()
+        self.sent = heard.samples
+        self._play_end = 0.0
+        self._late_s = 0.0
+        return heard
+
+    def resume(self, position: int) -> None:
+        """After a cut: sending goes on from `position`, at most the position cut at."""
+        if position > self.sent:
+            raise ValueError(f"cannot resume at {position}: only {self.sent} samples were heard")
+        self.sent = position
+        self._floor = min(self._floor, position)
+        self._proven = min(self._proven, position)
