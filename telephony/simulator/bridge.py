@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import httpx
@@ -43,8 +44,15 @@ def read_event(line: str, at_s: float) -> BridgeEvent | None:
 
 
 def clock_offset_s(events: Sequence[BridgeEvent]) -> float:
-    """What to add to the bridge's times to get ours: the least delay seen, so that it errs by the quickest event."""
-    return min((event.at_s - event.bridge_at_s for event in events if event.bridge_at_s is not None), default=0.0)
+    """What to add to the bridge's times to get ours: the least delay seen, so that it errs by the quickest event.
+
+    A time that is off by more than a second from what most events say is on some other scale and does not count.
+    """
+    offsets = [event.at_s - event.bridge_at_s for event in events if event.bridge_at_s is not None]
+    if not offsets:
+        return 0.0
+    usual = median(offsets)
+    return min((offset for offset in offsets if abs(offset - usual) < 1.0), default=usual)
 
 
 TakeEvent = Callable[[BridgeEvent], None]

@@ -103,12 +103,13 @@ def _reply(fields: Mapping[str, Any]) -> str:
 
 
 def _stages(fields: Mapping[str, Any]) -> str:
-    """From the transcript to the first speech, as the bridge counts it, and the budgets that it exceeded."""
+    """From the end of the speech to the answer's, as the bridge counts it, and the budgets that it exceeded."""
     stamps = fields.get("stamps")
     parts = []
     if isinstance(stamps, Mapping):
         for name, start, end in (
-            ("recognised", "asr_started", "asr_complete"),
+            ("turn end", "speech_ended", "turn_ended"),
+            ("transcript", "turn_ended", "asr_complete"),
             ("first token", "asr_complete", "llm_first_token"),
             ("first speech", "llm_first_token", "tts_first_chunk"),
         ):

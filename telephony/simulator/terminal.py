@@ -24,7 +24,7 @@ DEFAULT_PORT = "8080"
 REFRESH_S = 0.1
 CALLS_PER_SECOND = 50.0
 """How quickly the calls of `--calls` follow each other."""
-MET, NOT_MET, WRONG_USE = 0, 1, 2
+MET, NOT_MET, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,10 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     line = _line(arguments, environment)
     if line is None:
         return _refuse(f"{arguments.url}: not an http or https address")
-    reports = asyncio.run(_place(line, script, arguments))
+    try:
+        reports = asyncio.run(_place(line, script, arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     print("\n".join(summary(reports)))
     _write(reports[0], arguments)
     return NOT_MET if any(report.failed for report in reports) else MET

@@ -34,6 +34,7 @@ class Stage:
 
 
 STAGES = (
+    Stage("turn end", "speech_ended", "turn_ended", "turn_ended", "#b5838d", "#ecdcdf"),
     Stage("recognition", "asr_started", "asr_partial", "asr_complete", "#457b9d", "#c5d9e6"),
     Stage("model", "llm_started", "llm_first_token", "llm_complete", "#7b5ea7", "#dcd2ea"),
     Stage("speech", "tts_started", "tts_first_chunk", "tts_complete", "#e08e45", "#f6dfc8"),
@@ -43,7 +44,8 @@ STAGES = (
 def draw(report: CallReport, path: Path) -> None:
     """Write the picture of `report` to `path` (a PNG). A call without a word from the caller gives an empty frame."""
     stamps = stamps_by_exchange(report.events, report.exchanges)
-    lanes = ("caller", *(stage.lane for stage in STAGES if stamps), "agent heard")
+    known = {name for turn in stamps.values() for name in turn}
+    lanes = ("caller", *(stage.lane for stage in STAGES if known & {stage.start, stage.first}), "agent heard")
     turns = max(1, len(report.exchanges))
     height = 1.1 + turns * (PANEL_INCHES + LANE_INCHES * len(lanes))
     figure = Figure(figsize=(11, height), dpi=110, layout="constrained")
@@ -83,7 +85,7 @@ def _draw_turn(panel: Axes, lanes: Sequence[str], exchange: Exchange, stamps: St
     zero = exchange.until_s
     panel.set_title(_turn_title(exchange), loc="left", fontsize=9, color=INK)
     _bar(panel, lanes.index("caller"), exchange.from_s - zero, 0.0, CALLER)
-    for stage in STAGES if stamps else ():
+    for stage in (stage for stage in STAGES if stage.lane in lanes):
         _draw_stage(panel, lanes.index(stage.lane), stage, {name: at - zero for name, at in stamps.items()})
     lane = lanes.index("agent heard")
     if exchange.onset_s is None or exchange.answered_until_s is None:

@@ -31,3 +31,8 @@ def test_the_clocks_are_compared_by_the_quickest_event() -> None:
     events = [BridgeEvent(5.9, "a", 5.0, {}), BridgeEvent(6.1, "b", 6.0, {}), BridgeEvent(9.0, "c", None, {})]
     assert clock_offset_s(events) == pytest.approx(0.1)
     assert clock_offset_s([]) == 0
+
+
+def test_a_time_on_another_scale_does_not_move_the_clock() -> None:
+    events = [BridgeEvent(at, "a", at - 0.1, {}) for at in (1.0, 2.0, 3.0)] + [BridgeEvent(2.5, "odd", 4921.0, {})]
+    assert clock_offset_s(events) == pytest.approx(0.1)

@@ -45,11 +45,18 @@ from tests.telephony.simulator.test_judge import GOOD
                 3.0,
                 "turn_measured",
                 {
-                    "stamps": {"asr_complete": 2.0, "llm_first_token": 2.1, "tts_first_chunk": 2.15},
+                    "stamps": {
+                        "speech_ended": 1.65,
+                        "turn_ended": 1.97,
+                        "asr_complete": 2.0,
+                        "llm_first_token": 2.1,
+                        "tts_first_chunk": 2.15,
+                    },
                     "breaches": ["asr_finalization"],
                 },
             ),
-            "   3.00  bridge  first token 100 ms · first speech 50 ms · over budget: asr_finalization",
+            "   3.00  bridge  turn end 320 ms · transcript 30 ms · first token 100 ms · first speech 50 ms"
+            " · over budget: asr_finalization",
         ),
     ],
 )
