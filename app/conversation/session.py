@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from app.calls.journal import (
     AudioLost,
     CallAnswered,
@@ -543,11 +545,11 @@ class CallSession:
 
     def tool_called(self, event: ToolCalled) -> None:
         """The reply asks for a tool."""
-        self._record(event)
+        self._record(msgspec.structs.replace(event, at=self._at()))
 
     def tool_returned(self, event: ToolReturned) -> None:
         """The tool's one result."""
-        self._record(event)
+        self._record(msgspec.structs.replace(event, at=self._at()))
 
     async def run_tool(self, call: ToolCall) -> ToolResult:
         """Run an application's tool for the reply."""

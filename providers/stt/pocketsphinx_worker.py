@@ -45,8 +45,10 @@ _BACKLOG_FRAMES = 200
 _PARTIAL_EVERY_FRAMES = 6
 _GIVE_UP_FRAMES = 200
 """An utterance with so much silence after it, and nobody who asks for it, was none."""
-_AGREEMENT = 0.5
-"""Share of words that both decoders must have in common (measured: accepts 98 % of what is in the dialogue)."""
+_AGREEMENT = 0.65
+"""Share of sounds that both readings must have in common. Sounds, for the language model may take "wednesday" for "when
+day". Measured on telephone recordings of one human and one synthetic voice: accepts 30 of 34 utterances of the demo
+dialogue and 4 of 90 prompts that have nothing to do with it."""
 _GATE_DB = 9.0
 _QUIETEST_DBFS = -56.0
 _FLOOR_FRAMES = 150
@@ -64,6 +66,20 @@ def _mulaw_table() -> Any:
 _MULAW = _mulaw_table()
 
 
+class Pronunciations:
+    """The first pronunciation of each word of the dialogue."""
+
+    def __init__(self) -> None:
+        self._sounds: dict[str, list[str]] = {}
+
+    def learn(self, word: str, sounds: list[str]) -> None:
+        self._sounds.setdefault(word, sounds)
+
+    def of(self, word: str) -> list[str]:
+        """Sounds of a word; of one that was decoded as its second pronunciation ("the(2)") too."""
+        return self._sounds.get(word.split("(", 1)[0], [word])
+
+
 class Models:
     """The dialogue's dictionary, grammar and language model, as files that decoders load."""
 
@@ -71,6 +87,7 @@ class Models:
         self._jsgf = set_up.jsgf
         self._language_model = folder / "dialogue.arpa"
         self._dictionary = folder / "dialogue.dict"
+        self.pronunciations = Pronunciations()
         self.words = self._write_dictionary(set_up)
         model = ArpaBoLM(text="\n".join(f"<s> {sentence} </s>" for sentence in set_up.sentences))
         model.compute()
@@ -86,10 +103,12 @@ class Models:
             self._dictionary.open("w", encoding="utf-8") as small,
         ):
             for line in full:
-                word = line.split(" ", 1)[0].split("(", 1)[0]
+                entry, *sounds = line.split()
+                word = entry.split("(", 1)[0]
                 if word in wanted:
                     found.add(word)
                     small.write(line)
+                    self.pronunciations.learn(word, sounds)
         unknown = wanted - found
         if unknown:
             raise ValueError(f"no pronunciation for {', '.join(sorted(unknown))}: use other words in the dialogue")
@@ -122,8 +141,12 @@ class Decoders:
         self._grammar = models.grammar_decoder()
         self._language = models.language_decoder()
         self._fsg = self._grammar.get_fsg("turn")
+        self._pronunciations = models.pronunciations
 
     def start(self) -> None:
+        """An utterance begins. What was heard before it must not shift its spectrum: calls are short and uneven."""
+        self._grammar.set_cmn(_TELEPHONE_CEPSTRAL_MEAN)
+        self._language.set_cmn(_TELEPHONE_CEPSTRAL_MEAN)
         self._grammar.start_utt()
         self._language.start_utt()
 
@@ -143,9 +166,13 @@ class Decoders:
         by_grammar, by_language = _words(self._grammar), _words(self._language)
         if not by_grammar or not by_language:
             return "", 0.0
-        matcher = SequenceMatcher(None, by_grammar, by_language, autojunk=False)
+        one, other = self._sounds(by_grammar), self._sounds(by_language)
+        matcher = SequenceMatcher(None, one, other, autojunk=False)
         same = sum(block.size for block in matcher.get_matching_blocks())
-        return " ".join(by_grammar), same / max(len(by_grammar), len(by_language))
+        return " ".join(by_grammar), same / max(len(one), len(other))
+
+    def _sounds(self, words: list[str]) -> list[str]:
+        return [sound for word in words for sound in self._pronunciations.of(word)]
 
     def complete(self, text: str) -> bool:
         """The words are a whole turn of the grammar."""
