@@ -85,12 +85,8 @@ class Pacer:
         if self._finished:
             return
         self._finished = True
-        short = -self.ledger.queued % self._frame_samples
-        if short:
-            self._sound += self._silence * short
-            self.ledger.queue(short)
-        if self.ledger.queued:
-            self._chunk_ends.append(self.ledger.queued)
+        if not self.held:
+            self._fill_up()
 
     @property
     def finished(self) -> bool:
@@ -136,6 +132,8 @@ class Pacer:
             self.ledger.resume(self._cut.resume_at)
             self._last_mark = self._cut.resume_at
             self._cut = None
+            if self._finished:
+                self._fill_up()
 
     def flush(self) -> int:
         """Drop what was not sent; returns how many samples that was."""
@@ -143,6 +141,15 @@ class Pacer:
         self._reset()
         self.ledger.begin()
         return dropped
+
+    def _fill_up(self) -> None:
+        """Make what is still to be sent whole frames, a mark after the last: a resume may begin anywhere in a frame."""
+        short = -self.unsent_samples % self._frame_samples
+        if short:
+            self._sound += self._silence * short
+            self.ledger.queue(short)
+        if self.unsent_samples and (not self._chunk_ends or self._chunk_ends[-1] < self.ledger.queued):
+            self._chunk_ends.append(self.ledger.queued)
 
     def _frames_due(self, now: float) -> int:
         if self.held:

@@ -22,9 +22,13 @@ class DeadlineTable:
         """When to look again; None: nothing is awaited."""
         return min(self._at.values(), default=None)
 
-    def due(self, now: float) -> list[str]:
-        """Names whose time has come, the earliest first; they are forgotten."""
-        names = sorted((name for name, at in self._at.items() if at <= now), key=self._at.__getitem__)
-        for name in names:
-            del self._at[name]
-        return names
+    def expire(self, now: float) -> str | None:
+        """The earliest name whose time has come, which is forgotten by that; None if there is none.
+
+        One at a time: what is done about the one may move or clear the next.
+        """
+        at, name = min(((at, name) for name, at in self._at.items()), default=(now, None))
+        if name is None or at > now:
+            return None
+        del self._at[name]
+        return name

@@ -88,6 +88,7 @@ class Ear:
         self._voiced = False
         self._usual_pause_ms = 0.0
         self._onset_at: float | None
+        self._sustained_from: float | None  # voice since then, without a pause long enough to be told
         self.began_at: float | None
         """When the present speech began; None while there is none."""
         self.last_voice_at: float | None = None
@@ -95,7 +96,7 @@ class Ear:
         self._forget_turn()
 
     def _forget_turn(self) -> None:
-        self.began_at = self._onset_at = None
+        self.began_at = self._onset_at = self._sustained_from = None
         self._confirmed = False
         self._pause_told = False
         self._end_told = False
@@ -142,22 +143,17 @@ class Ear:
             return []
         if disputed and self._is_backchannel(self.words):
             return []
-        if self.began_at is None:  # words without voice: the detector missed a faint voice
-            self.began_at = self.last_voice_at = now
-        return self._confirm()
+        return self._confirm(now)
 
-    def final(self, final: FinalTranscript, *, disputed: bool) -> list[Event]:
+    def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
         """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
         if not (final.finalized or (final.ends_turn and not self._voiced)):
-            return self._confirm() if final.text and not disputed else []
+            return self._confirm(now) if final.text and not disputed else []
         if disputed and not self._confirmed:
-            if not self._is_backchannel(self.words):
-                return self._confirm()
-            self._forget_turn()
-            return [Event.SPEECH_DISMISSED]
+            return self._settle(final, now)
         if self.words:
             return [Event.TURN_UNDERSTOOD]
         sustained = self._confirmed
@@ -165,6 +161,17 @@ class Ear:
         return [Event.TURN_UNINTELLIGIBLE if sustained else Event.SPEECH_DISMISSED]
 
     # judgement
+
+    def _settle(self, final: FinalTranscript, now: float) -> list[Event]:
+        """What the disputed speech was, now that its words are known."""
+        if not self._is_backchannel(self.words):
+            confirmed = self._confirm(now)
+            return [*confirmed, Event.TURN_UNDERSTOOD] if final.ends_turn else confirmed
+        if self._voiced:  # he talks again: words from before the pause dismiss nothing
+            self._finals.clear()
+            return []
+        self._forget_turn()
+        return [Event.SPEECH_DISMISSED]
 
     def _voice_heard(self, now: float) -> list[Event]:
         if self._onset_at is None:
@@ -175,12 +182,14 @@ class Ear:
         if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
             self._voiced = True
         if self._voiced:
-            self._pause_told = self._end_told = False
             if self.began_at is None:
                 self.began_at = self._onset_at
                 events.append(Event.SPEECH_STARTED)
-            if (now - self.began_at) * 1000 >= self._settings.sustained_ms:
-                events += self._confirm()
+            if self._sustained_from is None or self._pause_told:
+                self._sustained_from = self._onset_at
+            self._pause_told = self._end_told = False
+            if (now - self._sustained_from) * 1000 >= self._settings.sustained_ms:
+                events += self._confirm(now)
         return events
 
     def _silence(self, now: float, disputed: bool) -> list[Event]:
@@ -217,7 +226,9 @@ class Ear:
         if _SHORTEST_PAUSE_MS < pause_ms < self._settings.slowest_ms:
             self._usual_pause_ms += _LEARNING * (pause_ms - self._usual_pause_ms)
 
-    def _confirm(self) -> list[Event]:
+    def _confirm(self, now: float) -> list[Event]:
+        if self.began_at is None:  # words without voice: the detector missed a faint voice
+            self.began_at = self.last_voice_at = now
         if self._confirmed:
             return []
         self._confirmed = True

@@ -16,6 +16,8 @@ from telephony.vad import VoiceFrame
 
 _WAITING_FRAMES = 150
 """Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""
+_ANSWER_LOST_S = 3.0
+"""A question that was not answered within so long will not be answered any more."""
 _REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses before the recogniser is opened again; the last one repeats."""
 
@@ -43,6 +45,8 @@ class HearingObserver(Protocol):
 
     def final(self, transcript: FinalTranscript) -> None: ...
 
+    def late_final(self) -> None: ...
+
     def gap(self, gap: RecognitionGap) -> None: ...
 
     def hearing_crashed(self, error: Exception) -> None: ...
@@ -61,22 +65,27 @@ class Hearing:
         self._clock = clock
         self._channel = activity.open(observer.voice, observer.hearing_crashed)
         self._recognition: Recognition | None = None
-        self._waiting: deque[bytes] = deque(maxlen=_WAITING_FRAMES)
+        self._waiting: deque[bytes] = deque()
+        self._lost_bytes = 0
+        self._asked: deque[float] = deque()  # when each `finalize` that is still to be answered was sent
         self.opened_at: float | None = None
         """When the present recognition was opened; None while there is none."""
 
     def audio(self, payload: bytes) -> None:
         """Audio of the caller, µ-law 8 kHz. Never blocks."""
         self._channel.feed(payload)
-        if self._recognition is None:
-            self._waiting.append(payload)
-        else:
+        if self._recognition is not None:
             self._recognition.send(payload)
+            return
+        self._waiting.append(payload)
+        if len(self._waiting) > _WAITING_FRAMES:
+            self._lost_bytes += len(self._waiting.popleft())
 
     def finalize(self) -> bool:
         """Ask for the turn's last words; False if nobody is there to answer."""
         if self._recognition is None:
             return False
+        self._asked.append(self._clock.now())
         self._recognition.finalize()
         return True
 
@@ -105,6 +114,10 @@ class Hearing:
 
     def _opened(self, recognition: Recognition) -> None:
         self.opened_at = self._clock.now()
+        self._asked.clear()
+        if self._lost_bytes:
+            self._observer.gap(RecognitionGap(TELEPHONE.ms(self._lost_bytes), "no recogniser"))
+            self._lost_bytes = 0
         while self._waiting:
             recognition.send(self._waiting.popleft())
         self._recognition = recognition
@@ -113,7 +126,18 @@ class Hearing:
         match event:
             case PartialTranscript():
                 self._observer.partial(event)
+            case FinalTranscript(finalized=True) if not self._answers_last_question():
+                self._observer.late_final()
             case FinalTranscript():
                 self._observer.final(event)
             case RecognitionGap():
                 self._observer.gap(event)
+
+    def _answers_last_question(self) -> bool:
+        """Questions are answered in order. False: an answer comes, and the last question is still open."""
+        lost = self._clock.now() - _ANSWER_LOST_S
+        while len(self._asked) > 1 and self._asked[0] < lost:
+            self._asked.popleft()
+        if self._asked:
+            self._asked.popleft()
+        return not self._asked

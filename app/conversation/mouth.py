@@ -106,9 +106,12 @@ class Mouth:
         if turn is None:
             return None
         turn.silence()
+        disputed = self.pacer.held and reason is TurnReason.FAILED
         heard = self.pacer.hold(now) if self._started else None
         complete = reason is TurnReason.COMPLETED
         self.pacer.flush()
+        if disputed:  # the apology must not start on top of the caller either
+            self.pacer.hold(now)
         text = turn.said.strip() if complete else heard.text if heard else ""
         if not text and reason is TurnReason.INTERRUPTED:
             reason = TurnReason.CANCELLED

@@ -53,7 +53,7 @@ from providers.base import (
     ToolCall,
     ToolResult,
 )
-from providers.errors import ProviderError
+from providers.errors import ProviderError, ProviderMalformed
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm, Clock
 from telephony.leg import Leg
@@ -127,9 +127,8 @@ class CallSession:
         self._awaiting_final = False
         self._caller_half = LatencyMetrics()
         self._silence_deadline = 0.0
-        self._goodbye = ""
+        self._goodbye = self._goodbye_reason = ""
         self._crash: Exception | None = None
-        self._ending_as = "agent ended the call"
         self._perform: Mapping[Action, Callable[[], None]] = {
             Action.GREET: self._greet,
             Action.FINALIZE: self._finalize,
@@ -177,24 +176,28 @@ class CallSession:
                     self._turn_task.cancel()
         finally:
             self._group = None
-            if self._leg is not None:
-                self._leg.close()
-            self.state = CallState(Phase.ENDED, self.state.floor)
-            self._record(CallEnded(at=self._at(), reason=self.end_reason or "crashed"))
+            try:
+                self._end_turn(TurnReason.LOST)
+            finally:
+                if self._leg is not None:
+                    self._leg.close()
+                self.state = CallState(Phase.ENDED, self.state.floor)
+                self._record(CallEnded(at=self._at(), reason=self.end_reason or "crashed"))
 
     def attach(self, leg: Leg, stream_id: str) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone.
 
-        The session must be running.
+        The session must be running; one that is about to end closes the leg at once.
         """
         detached = asyncio.Event()
-        if self._group is None or self.state.phase is Phase.ENDED:
+        if self._group is None or self.state.phase not in (Phase.NEW, Phase.LIVE, Phase.SUSPENDED):
             leg.close()
             detached.set()
             return detached
         older, self._leg = self._leg, leg
         if older is not None:
             older.close()
+            self._mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
         self._mouth.attach(leg)
         self._record(LegAttached(at=self._at(), stream_id=stream_id))
         self._group.create_task(self._serve(leg, detached))
@@ -231,7 +234,7 @@ class CallSession:
             await self._alarm.wait_until(self._deadlines.earliest())
             if self._crash is not None:
                 raise self._crash
-            for name in self._deadlines.due(self._clock.now()):
+            while (name := self._deadlines.expire(self._clock.now())) is not None:
                 self._expire(name)
 
     # what is heard
@@ -274,12 +277,16 @@ class CallSession:
         """Words that stay. An answer to a question that nobody waits for any more is dropped: its words were taken
         from the last partial already."""
         if transcript.finalized and not self._awaiting_final:
-            self._counters.count("late_finals")
+            self.late_final()
             return
         if transcript.finalized or transcript.ends_turn:
             self._awaiting_final = False
             self._deadlines.clear("final")
-        self._follow(self._ear.final(transcript, disputed=self._disputed))
+        self._follow(self._ear.final(transcript, self._clock.now(), disputed=self._disputed))
+
+    def late_final(self) -> None:
+        """An answer to a question that was given up on."""
+        self._counters.count("late_finals")
 
     def gap(self, gap: RecognitionGap) -> None:
         """Audio was lost on the way to words."""
@@ -318,7 +325,7 @@ class CallSession:
 
     def dispatch(self, event: Event) -> None:
         """Take one step of the state machine and perform what it says."""
-        before = self.state
+        before, turns = self.state, self._turns
         self.state, actions = step(before, event)
         if self.state is before:
             self._counters.count("events_ignored", event=event.name.lower())
@@ -327,7 +334,7 @@ class CallSession:
             self._perform[action]()
         if self.state != before:
             self._record(FloorChanged(at=self._at(), floor=self.state.floor.value, phase=self.state.phase.value))
-        if self.state != before or Action.BEGIN_REPLY in actions:
+        if self.state != before or self._turns != turns:  # a new reply has a deadline of its own
             self._arm()
         if Action.RETURN_TO_LISTENING in actions:
             self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
@@ -360,14 +367,16 @@ class CallSession:
                 self._awaiting_final = False
                 self._counters.count("finals_missed")
                 last = FinalTranscript(self._ear.unfinished, finalized=True)
-                self._follow(self._ear.final(last, disputed=self._disputed))
+                self._follow(self._ear.final(last, self._clock.now(), disputed=self._disputed))
             case "digits":
                 self.dispatch(Event.TURN_UNDERSTOOD)
             case "playout":
                 self._check_playout()
             case "limit":
-                self._deadlines.set("limit", self._clock.now() + self._manners.grace_s)
+                self._deadlines.set("overtime", self._clock.now() + self._manners.grace_s)
                 self._request_goodbye(self._manners.time_up, "time is up")
+            case "overtime":
+                self.end("time is up")
 
     def _floor_expired(self) -> None:
         if self.state.floor is Floor.SPEAKING:
@@ -393,7 +402,9 @@ class CallSession:
 
     def _collect_digit(self) -> None:
         gap = 0.0 if self._digits.endswith("#") else self._manners.digit_gap_s
-        self._deadlines.set("digits", self._clock.now() + gap)
+        complete_at = self._clock.now() + gap
+        self._deadlines.set("digits", complete_at)
+        self._silence_deadline = complete_at + self._manners.silence_s  # a pressed key is a sign of life
 
     def _return_to_listening(self) -> None:
         """It was noise: the caller's silence goes on being counted where it was, noise cannot reset it."""
@@ -414,7 +425,7 @@ class CallSession:
         self._deadlines.clear("digits")
         self._deadlines.clear("final")
         self._awaiting_final = False
-        digits, self._digits = self._digits.rstrip("#"), ""
+        digits, self._digits = self._digits.rstrip("#") or self._digits, ""
         began_at, ended_at = self._ear.began_at, self._ear.last_voice_at
         words = self._ear.take_words()
         if words or digits:
@@ -426,7 +437,10 @@ class CallSession:
             metrics.audio_chunk_received = began_at
             metrics.asr_started = max(began_at, self._hearing.opened_at or began_at)
             metrics.speech_ended = ended_at
-        self._record(CallerSaid(at=self._at(), text=digits or words, digits=bool(digits)))
+        if words or not digits:
+            self._record(CallerSaid(at=self._at(), text=words))
+        if digits:
+            self._record(CallerSaid(at=self._at(), text=digits, digits=True))
         self._think(metrics)
 
     def _think(self, metrics: LatencyMetrics | None = None) -> None:
@@ -434,9 +448,9 @@ class CallSession:
         providers = self._services.providers
         self._run(turn.run(providers.llm, providers.tts, self._mouth.audio))
 
-    def _say(self, text: str, then: Then = Then.LISTEN, *, interruptible: bool = True) -> None:
+    def _say(self, text: str, then: Then = Then.LISTEN, reason: str = "", *, interruptible: bool = True) -> None:
         turn = self._new_turn(LatencyMetrics())
-        turn.then = then
+        turn.then, turn.then_reason = then, reason
         turn.interruptible = interruptible
         phrase = self._services.phrasebook.phrase(text, self._mouth.audio)
         self._run(turn.say(phrase, self._services.providers.tts, self._mouth.audio))
@@ -466,22 +480,27 @@ class CallSession:
 
     def _apologise(self) -> None:
         self._failures += 1
-        if self._failures <= self._manners.failures:
+        beyond = self._failures - self._manners.failures
+        if beyond <= 0:
             self._say(self._manners.apology)
-        else:
-            self._ending_as = "providers failed"
-            self._say(self._manners.failed, Then.END)
+        elif beyond == 1:
+            self._say(self._manners.failed, Then.END, "providers failed")
+        else:  # not even that can be said
+            self.end("providers failed")
 
     def _request_goodbye(self, text: str, reason: str) -> None:
-        """Say this and hang up; asked for a second time, hang up without a word."""
+        """Say this and hang up; asked for it again after it was cut short, hang up without a word."""
+        turn = self._mouth.turn
+        if turn is not None and turn.then is Then.END:
+            return  # a goodbye is heard to its end
         if self._goodbye == text:
             self.end(reason)
         else:
-            self._goodbye, self._ending_as = text, reason
+            self._goodbye, self._goodbye_reason = text, reason
             self.dispatch(Event.GOODBYE_REQUESTED)
 
     def _say_goodbye(self) -> None:
-        self._say(self._goodbye, Then.END)
+        self._say(self._goodbye, Then.END, self._goodbye_reason)
 
     def _cancel_reply(self) -> None:
         self._end_turn(TurnReason.CANCELLED)
@@ -492,7 +511,7 @@ class CallSession:
         now = self._clock.now()
         self._mouth.hold(now)
         turn = self._mouth.turn
-        if turn is not None and turn.metrics.stopped_at is None:
+        if turn is not None and turn.metrics.playout_started is not None and turn.metrics.stopped_at is None:
             turn.metrics.barge_in_at = self._ear.began_at or now
             turn.metrics.stopped_at = now
 
@@ -501,6 +520,7 @@ class CallSession:
 
     def _resume(self) -> None:
         self._mouth.resume()
+        self._caller_half = LatencyMetrics()
         turn = self._mouth.turn
         if turn is not None:
             turn.metrics.barge_in_at = turn.metrics.stopped_at = None
@@ -513,11 +533,18 @@ class CallSession:
         self._mouth.detach(self._clock.now())
 
     def _reattach(self) -> None:
-        if self.state.floor in (Floor.SPEAKING, Floor.THINKING):
+        """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
+        floor, disputed = self.state.floor, self._ear.began_at is not None
+        if floor is Floor.SPEAKING or (floor is Floor.THINKING and not disputed):
             self._resume()
+            if self._mouth.turn is None:  # it failed meanwhile
+                self._apologise()
+        elif floor is not Floor.LISTENING and not self._ear.speaking:
+            self._finalize()
+        if self._digits:
+            self._collect_digit()
 
     def _close_leg(self) -> None:
-        self.end_reason = self.end_reason or self._ending_as
         self._end_turn(TurnReason.LOST)
         if self._leg is not None:
             self._leg.close()
@@ -579,11 +606,13 @@ class CallSession:
         self._mouth.wake()
         if self._mouth.ledger.queued:
             self._watch_playout(turn)
-        elif turn.failure is not None or (not turn.said.strip() and turn.then is Then.LISTEN):
+        elif turn.failure is None and turn.then is not Then.LISTEN and not turn.said.strip():
+            self._reply_heard(turn)
+        else:
+            if turn.failure is None and turn.said.strip():
+                self._provider_failed(ProviderMalformed(self._services.providers.tts.name, "no sound for a text"))
             self._end_turn(TurnReason.FAILED)
             self.dispatch(Event.REPLY_FAILED)
-        else:
-            self._reply_heard(turn)
 
     def _watch_playout(self, turn: Turn) -> None:
         if not turn.generating:
@@ -606,15 +635,17 @@ class CallSession:
             self._end_turn(TurnReason.FAILED)
             self.dispatch(Event.REPLY_FAILED)
             return
-        self._failures = 0
+        if turn.metrics.llm_started is not None:  # an apology that was heard mends nothing
+            self._failures = 0
         self._end_turn(TurnReason.COMPLETED)
         self.dispatch(Event.REPLY_FINISHED)
         self._silence_deadline = self._clock.now() + self._manners.silence_s
         match turn.then:
             case Then.END:
-                self.dispatch(Event.END_REQUESTED)
+                self.end(turn.then_reason or "agent ended the call")
             case Then.TRANSFER:
                 self.transfer_reason = turn.then_reason or "the caller asked for a human"
+                self.end_reason = self.end_reason or "transferred"
                 self.dispatch(Event.TRANSFER_REQUESTED)
             case Then.GREET:
                 self._catch_up()

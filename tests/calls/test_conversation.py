@@ -456,3 +456,16 @@ def test_a_slow_caller_is_given_more_time_the_next_time() -> None:
             assert ear.patience_ms() > before
 
     run(scene())
+
+
+def test_two_deadlines_at_the_same_moment_make_one_reply() -> None:
+    async def scene() -> None:
+        world = World().with_manners(turn_limit_s=1.5, digit_gap_s=1.5)
+        async with world.call() as call:
+            await call.greeting()
+            call.line.press("4")
+            await call.until_heard_out()
+            assert call.said == ["4"]
+            assert [reason for reason, _ in call.replies] == ["completed", "completed"]
+
+    run(scene())

@@ -1,0 +1,75 @@
+"""A recogniser that is late, slow to open or gone does not put words into the wrong turn, or lose them silently."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.calls.journal import AudioLost
+from app.conversation.state import Floor
+from providers.base import Recognition
+from providers.scripted import ScriptedSpeechToText
+from telephony.audio import AudioFormat
+from tests.calls.world import World
+from tests.virtual import run
+
+LONG = "We are open from Monday to Friday, from nine in the morning until half past five in the afternoon."
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_answer_to_the_next_question() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours", "no tell me about saturday please"))
+        world.stt.finalize_s = 2.9
+        world.llm.answer = lambda request: LONG
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.6)
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+            call.line.speak(0.9)
+            await call.until(lambda: len(call.said) == 2)
+            assert call.said[0].startswith("what are")
+            assert "opening" not in call.said[1]
+            assert call.said[1].startswith("no tell")
+
+    run(scene())
+
+
+def test_a_recogniser_that_ends_turns_by_itself_takes_the_floor_from_the_agent_too() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours", "stop it please"))
+        world.stt.ends_turn = True
+        world.stt.partial_every_s = 1000.0
+        world.llm.answer = lambda request: LONG
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+            await call.wait(1.0)
+            call.line.speak(0.4)
+            await call.until(lambda: len(call.said) == 2, within_s=3.0)
+            assert call.said == ["what are your opening hours", "stop it please"]
+
+    run(scene())
+
+
+@dataclass
+class SlowSpeechToText(ScriptedSpeechToText):
+    """Takes five seconds to open."""
+
+    @asynccontextmanager
+    async def open(self, audio: AudioFormat) -> AsyncIterator[Recognition]:
+        await self.clock.sleep_until(self.clock.now() + 5.0)
+        async with super().open(audio) as recognition:
+            yield recognition
+
+
+def test_audio_that_nobody_could_recognise_is_recorded_as_lost() -> None:
+    async def scene() -> None:
+        world = World()
+        world.stt = SlowSpeechToText(world.clock, ends_turn=False)
+        async with world.call() as call:
+            await call.wait(6.0)
+            lost = call.events(AudioLost)
+            assert [event.reason for event in lost] == ["no recogniser"]
+            assert 1900 < lost[0].lost_ms < 2100
+
+    run(scene())
