@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import cores
+from benchmarks.machine import BRIDGE_CORE
 
 _START_S = 30.0
 _STOP_S = 15.0
@@ -47,7 +47,7 @@ def running(*options: str, **settings: str) -> Iterator[Bridge]:
         filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.serve", str(port), str(cores()[0]), *options],
+        [sys.executable, "-m", "benchmarks.serve", str(port), str(BRIDGE_CORE), *options],
         env={**inherited, **SETTINGS, "PORT": str(port), **settings},
     )
     try:

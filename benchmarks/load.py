@@ -14,15 +14,16 @@ import argparse
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 import uvloop
 
 from benchmarks.bridge import Bridge, running
-from benchmarks.machine import Usage, UsageMeter, cores, cpu_s, resident_mb, stay_on
-from benchmarks.phones import FRAME_S, Caller, CallFailed, Exchange, Phone, WebSocket, header, payload
+from benchmarks.echo import Echoed, EchoPhone, echo
+from benchmarks.machine import CALLERS_CORE, Usage, UsageMeter, cpu_s, resident_mb, stay_on
+from benchmarks.phones import FRAME_S, Caller, CallFailed, Exchange, Phone, payload
 from benchmarks.providers import VENDORS_S
 from benchmarks.report import Report, Table, against, quantile
 from benchmarks.speech import frames, utterances
@@ -47,16 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", help="write the bridge's cProfile statistics of the last step to this file")
 
 
+@lru_cache
+def _sounds() -> tuple[list[list[bytes]], list[bytes]]:
+    """What callers say, and what the line sounds like in between, as payloads."""
+    said = [[payload(frame) for frame in frames(recording.audio)] for recording in utterances()]
+    return said, [payload(frame) for frame in comfort_noise(_NOISE_DBFS, 250)]
+
+
 class Talker(Caller):
     """Says something, hears the answer out, goes on."""
-
-    said = [[payload(frame) for frame in frames(recording.audio)] for recording in utterances()]
-    noise = [payload(frame) for frame in comfort_noise(_NOISE_DBFS, 250)]
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._left: list[bytes] = []
-        self._noise_at = self._random.randrange(len(self.noise))
+        self._said, self._noise = _sounds()
+        self._noise_at = self._random.randrange(len(self._noise))
         self._answered = True  # by the greeting, which comes first
         self._silent_since = 0.0
         self._pause_s = self._random.uniform(0.3, 4.0)
@@ -74,10 +80,10 @@ class Talker(Caller):
                 phone.heard.failure = "no answer"
                 self._answered = True
         elif phone.play_end and due > phone.play_end + self._pause_s:
-            self._left = self._random.choice(self.said)[::-1]
+            self._left = self._random.choice(self._said)[::-1]
             self._pause_s = self._random.uniform(0.3, 0.9)
-        self._noise_at = (self._noise_at + 1) % len(self.noise)
-        return self.noise[self._noise_at]
+        self._noise_at = (self._noise_at + 1) % len(self._noise)
+        return self._noise[self._noise_at]
 
     def agent_sounds(self, phone: Phone, dry_s: float, now: float) -> None:
         if not self._answered:
@@ -97,8 +103,7 @@ class Step:
     usage: Usage
     mb_per_call: float
     late_ms: float
-    echo: Usage
-    echo_ms: float
+    echo: Echoed
 
     @property
     def holds(self) -> bool:
@@ -108,7 +113,7 @@ class Step:
 
 def measure(told: argparse.Namespace) -> Report:
     """All steps, then the costs."""
-    stay_on(cores()[1])
+    stay_on(CALLERS_CORE)
     sizes = [int(size) for size in told.steps.split(",")]
     report = Report("load")
     results: dict[int, list[Step]] = {size: [] for size in sizes}
@@ -129,12 +134,12 @@ def measure(told: argparse.Namespace) -> Report:
 
 def _step(size: int, profile: str | None) -> Step:
     with running("--only-echo") as bridge:
-        echo, echo_ms = uvloop.run(_echo(bridge, size))
+        echoed = uvloop.run(echo(bridge, size, _ECHO_S))
     with running(*(["--profile", profile] if profile else [])) as bridge:
-        return uvloop.run(_talk(bridge, size, echo, echo_ms))
+        return uvloop.run(_talk(bridge, size, echoed))
 
 
-async def _talk(bridge: Bridge, size: int, echo: Usage, echo_ms: float) -> Step:
+async def _talk(bridge: Bridge, size: int, echoed: Echoed) -> Step:
     exchange = Exchange()
     talkers = [Talker(seed) for seed in range(size)]
     phones = [Phone(bridge.port, talker) for talker in talkers]
@@ -160,16 +165,13 @@ async def _talk(bridge: Bridge, size: int, echo: Usage, echo_ms: float) -> Step:
         await _hang_up_all(phones)
         ticking.cancel()
     return Step(
-        overhead_ms=[
-            (onset - VENDORS_S) * 1000 for talker in talkers for at, onset in talker.onsets if at >= began
-        ],
+        overhead_ms=[(onset - VENDORS_S) * 1000 for talker in talkers for at, onset in talker.onsets if at >= began],
         gaps=sum(at >= began for talker in talkers for at, _ in talker.gaps),
         failures=[phone.heard.failure for phone in phones if phone.heard.failure],
         usage=usage,
         mb_per_call=(full_mb - empty_mb) / size,
         late_ms=(quantile(exchange.lateness_s, 0.99) or 0.0) * 1000,
-        echo=echo,
-        echo_ms=echo_ms,
+        echo=echoed,
     )
 
 
@@ -194,51 +196,6 @@ async def _hang_up_all(phones: list[Phone]) -> None:
             phone.heard.failure = phone.heard.failure or f"hanging up: {error}"
 
 
-class _EchoPhone(Phone):
-    """Sends what a phone sends, and takes the time until it is back. The message carries it."""
-
-    def __init__(self, port: int, took_s: Callable[[float], None]) -> None:
-        super().__init__(port, Caller())
-        self._took_s = took_s
-        self._echo_socket: WebSocket | None = None
-
-    async def dial(self) -> None:
-        self._echo_socket = await WebSocket.connect(self._port, "/echo", self._returned, lambda: None)
-
-    def tick(self, due: float) -> None:
-        if self._echo_socket is not None:
-            message = b"%-390.9f" % time.monotonic()
-            self._echo_socket.write(header(len(message)) + message)
-
-    async def hang_up(self) -> None:
-        if self._echo_socket is not None:
-            self._echo_socket.close()
-
-    def _returned(self, message: bytes) -> None:
-        self._took_s(time.monotonic() - float(message))
-
-
-async def _echo(bridge: Bridge, size: int) -> tuple[Usage, float]:
-    """What so many sockets cost the bare web stack, and the p99 of a round trip in ms."""
-    took: list[float] = []
-    exchange = Exchange()
-    phones = [_EchoPhone(bridge.port, took.append) for _ in range(size)]
-    async with asyncio.TaskGroup() as group:
-        ticking = group.create_task(exchange.run())
-        for phone in phones:
-            await phone.dial()
-            exchange.connect(phone)
-        await asyncio.sleep(1.0)
-        took.clear()
-        meter = UsageMeter(bridge.pid)
-        await asyncio.sleep(_ECHO_S)
-        usage = meter.read()
-        for phone in phones:
-            await phone.hang_up()
-        ticking.cancel()
-    return usage, (quantile(took, 0.99) or 0.0) * 1000
-
-
 def _tell_steps(report: Report, results: dict[int, list[Step]]) -> None:
     table = report.table(
         "Concurrent calls on one core (onset overhead: answer's onset minus 720 ms, at the caller's end)",
@@ -258,9 +215,9 @@ def _tell_steps(report: Report, results: dict[int, list[Step]]) -> None:
             median(step.usage.waited_share * 100 for step in steps),
             median(step.mb_per_call for step in steps),
             median(step.late_ms for step in steps),
-            median(step.echo.share * 1000 / size for step in steps),
-            median(step.echo.share * 100 for step in steps),
-            median(step.echo_ms for step in steps),
+            median(step.echo.usage.share * 1000 / size for step in steps),
+            median(step.echo.usage.share * 100 for step in steps),
+            median(step.echo.p99_ms for step in steps),
             "yes" if all(step.holds for step in steps) else "no",
         )
         for reason in sorted({reason for step in steps for reason in step.failures}):
@@ -285,7 +242,7 @@ async def _set_up(bridge: Bridge, calls: int = 60) -> tuple[float, list[float], 
     stalls: list[float] = []
     idle: list[float] = []
     took: list[float] = []
-    prober = _EchoPhone(bridge.port, took.append)
+    prober = EchoPhone(bridge.port, took.append)
     await prober.dial()
     exchange = Exchange()
 
@@ -361,6 +318,6 @@ def _tell_come_and_go(report: Report, sizes: list[float]) -> None:
         table.add(index * 100, size)
     grown = sizes[-1] - sizes[half - 1]
     report.notes.append(
-        f"The journals of the last 500 ended calls are kept, so memory is to be flat from the 500th call on: it grew by "
-        f"{grown:.1f} MB over the next {half * 100} calls."
+        "The journals of the last 500 ended calls are kept, so memory is to be flat from the 500th call on: over the "
+        f"next {half * 100} calls it grew by {grown:.1f} MB."
     )

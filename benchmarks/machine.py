@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-
-def cores() -> tuple[int, int]:
-    """The bridge's core and the callers' core; the same one on a machine that has only one."""
-    available = sorted(os.sched_getaffinity(0))
-    return (available[-1], available[0]) if len(available) > 1 else (available[0], available[0])
+_AVAILABLE = sorted(os.sched_getaffinity(0))
+BRIDGE_CORE, CALLERS_CORE = _AVAILABLE[-1], _AVAILABLE[0]
+"""One each, as long as the machine has two. Looked up before anything is pinned."""
 
 
 def stay_on(core: int) -> None:

@@ -130,9 +130,10 @@ async def post(port: int, path: str, form: dict[str, str]) -> str:
     try:
         async with asyncio.timeout(_CONNECT_S):
             writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-                "Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + body
+                f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n"
+                f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n".encode()
             )
+            writer.write(body)
             answer = (await reader.read()).decode()
     finally:
         writer.close()
@@ -288,5 +289,3 @@ class Exchange:
                     self.lateness_s.append(time.monotonic() - due)
                     for phone in slot:
                         phone.tick(due)
-
-

@@ -3,16 +3,15 @@
 Named by `STT_PROVIDER=bench` and so on in the bridge's process, which registers them.
 """
 
-from array import array
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from benchmarks.speech import recordings, talk
 from app.conversation.chunker import Chunker
-from providers.base import ProviderContext, SpeechChunk, SpokenWord
+from benchmarks.speech import recordings, talk
+from providers.base import ProviderContext, SpeechChunk
 from providers.registry import PROVIDERS
 from providers.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
-from telephony.audio import TELEPHONE, AudioFormat
+from telephony.audio import AudioFormat
 
 SHORT_REPLY = "Of course. We are open from nine to five, every day of the week."
 """Begins like an assistant does: with a short sentence, so that speech can begin before the rest is known."""

@@ -118,9 +118,7 @@ def _sharp_end(recording: Recording) -> Recording | None:
     pauses for 200 ms or more in between."""
     pieces = frames(recording.audio[recording.onset : recording.end])
     samples = [decode(piece) for piece in pieces]
-    loud = [
-        index for index, piece in enumerate(samples) if abs(int(piece[0])) > _PROBE or abs(int(piece[80])) > _PROBE
-    ]
+    loud = [index for index, piece in enumerate(samples) if abs(int(piece[0])) > _PROBE or abs(int(piece[80])) > _PROBE]
     if len(loud) < 2 or loud[0] * FRAME_MS > 200:
         return None
     if max(after - before for before, after in pairwise(loud)) * FRAME_MS >= 200:
