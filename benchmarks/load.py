@@ -38,6 +38,8 @@ _TURNS = 200
 _ECHO_S = 8.0
 _ANSWER_WITHIN_S = 5.0
 _MAX_OVERHEAD_MS = 300.0
+_EARLY_MS = -50.0
+"""An answer this much too early answers the middle of an utterance: its voice faded for longer than patience lasts."""
 _NOISE_DBFS = -62.0
 
 
@@ -98,6 +100,7 @@ class Step:
     """What one number of calls came to."""
 
     overhead_ms: list[float]
+    early: int
     gaps: int
     failures: list[str]
     usage: Usage
@@ -164,8 +167,10 @@ async def _talk(bridge: Bridge, size: int, echoed: Echoed) -> Step:
         usage, full_mb = meter.read(), resident_mb(bridge.pid)
         await _hang_up_all(phones)
         ticking.cancel()
+    overhead_ms = [(onset - VENDORS_S) * 1000 for talker in talkers for at, onset in talker.onsets if at >= began]
     return Step(
-        overhead_ms=[(onset - VENDORS_S) * 1000 for talker in talkers for at, onset in talker.onsets if at >= began],
+        overhead_ms=[overhead for overhead in overhead_ms if overhead >= _EARLY_MS],
+        early=sum(overhead < _EARLY_MS for overhead in overhead_ms),
         gaps=sum(at >= began for talker in talkers for at, _ in talker.gaps),
         failures=[phone.heard.failure for phone in phones if phone.heard.failure],
         usage=usage,
@@ -199,7 +204,19 @@ async def _hang_up_all(phones: list[Phone]) -> None:
 def _tell_steps(report: Report, results: dict[int, list[Step]]) -> None:
     table = report.table(
         "Concurrent calls on one core (onset overhead: answer's onset minus 720 ms, at the caller's end)",
-        *("calls", "turns", "p50 ms", "p99 ms", "gaps", "failed", "CPU ms/call-s", "core %", "waited %", "MB/call"),
+        *(
+            "calls",
+            "turns",
+            "p50 ms",
+            "p99 ms",
+            "early",
+            "gaps",
+            "failed",
+            "CPU ms/call-s",
+            "core %",
+            "waited %",
+            "MB/call",
+        ),
         *("generator late p99 ms", "echo CPU ms/socket-s", "echo core %", "echo p99 ms", "holds"),
     )
     for size, steps in results.items():
@@ -208,6 +225,7 @@ def _tell_steps(report: Report, results: dict[int, list[Step]]) -> None:
             round(median(len(step.overhead_ms) for step in steps)),
             median(quantile(step.overhead_ms, 0.5) or 0.0 for step in steps),
             median(quantile(step.overhead_ms, 0.99) or 0.0 for step in steps),
+            sum(step.early for step in steps),
             sum(step.gaps for step in steps),
             sum(len(step.failures) for step in steps),
             median(step.usage.share * 1000 / size for step in steps),

@@ -16,7 +16,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlencode
 
@@ -26,7 +26,7 @@ FRAME_S = FRAME_MS / 1000
 _NUMBERS_FROM = 10_000_000
 """Counters start here, so that every message of a call is equally long and its header can be prepared."""
 _MEDIA, _MARK, _CLEAR = b'{"event":"media"', b'{"event":"mark"', b'{"event":"clear"'
-_CONNECT_S = 10.0
+_ANSWER_S = 10.0
 
 
 class CallFailed(Exception):
@@ -49,7 +49,7 @@ class WebSocket(asyncio.Protocol):
     ) -> "WebSocket":
         """Connect to a path on this machine; raises `CallFailed`."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(_ANSWER_S):
             _, protocol = await loop.create_connection(lambda: cls(on_text, on_closed), "127.0.0.1", port)
             key = base64.b64encode(os.urandom(16)).decode()
             assert protocol.transport is not None, "because: create_connection has made the connection"
@@ -123,34 +123,38 @@ def payload(frame: bytes) -> bytes:
     return base64.b64encode(frame)
 
 
+async def get(port: int, path: str) -> str:
+    """The body at a path; raises `CallFailed` for anything but success."""
+    return await _request(port, f"GET {path} HTTP/1.1\r\n", b"")
+
+
 async def post(port: int, path: str, form: dict[str, str]) -> str:
     """The body that answers a form; raises `CallFailed` for anything but success."""
-    body = urlencode(form).encode()
+    kind = "Content-Type: application/x-www-form-urlencoded\r\n"
+    return await _request(port, f"POST {path} HTTP/1.1\r\n{kind}", urlencode(form).encode())
+
+
+async def _request(port: int, head: str, body: bytes) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(_CONNECT_S):
-            writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n"
-                f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n".encode()
-            )
-            writer.write(body)
+        async with asyncio.timeout(_ANSWER_S):
+            rest = f"Host: localhost:{port}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write((head + rest).encode() + body)
             answer = (await reader.read()).decode()
     finally:
         writer.close()
     if not answer.startswith(("HTTP/1.1 200", "HTTP/1.1 204")):
-        raise CallFailed(f"{path}: {answer.splitlines()[0] if answer else 'no answer'}")
+        raise CallFailed(f"{head.splitlines()[0]}: {answer.splitlines()[0] if answer else 'no answer'}")
     return answer.partition("\r\n\r\n")[2]
 
 
 @dataclass
 class Heard:
-    """What a phone measured. Times are on the monotonic clock."""
+    """What a phone noticed."""
 
-    onsets_s: list[float] = field(default_factory=list)
-    """From the end of the caller's speech, as scheduled, to the first sound of the answer."""
-    gaps_s: list[float] = field(default_factory=list)
-    """How long the playout was empty inside a reply, where that was longer than a frame."""
-    clears: list[float] = field(default_factory=list)
+    sounded_s: float = 0.0
+    """How much sound arrived."""
+    clears: int = 0
     failure: str = ""
 
 
@@ -225,6 +229,7 @@ class Phone:
             begins = max(self.play_end, now)
             self._behave.agent_sounds(self, begins - self.play_end, now)
             self.play_end = begins + samples / 8000
+            self.heard.sounded_s += samples / 8000
             if self.sound is not None:
                 self.sound.append((begins, base64.b64decode(encoded)))
         elif message.startswith(_MARK):
@@ -232,7 +237,7 @@ class Phone:
         elif message.startswith(_CLEAR):
             self.play_end = min(self.play_end, now)
             self._marks = deque((now, mark) for _, mark in self._marks)
-            self.heard.clears.append(now)
+            self.heard.clears += 1
             self._behave.agent_cleared(self, now)
 
     def _lost(self) -> None:

@@ -23,7 +23,7 @@ _LEVEL_DBFS = -23.0
 and a little more for mobile phones)."""
 _AUDIBLE_DB = -35.0
 """Relative to the loudest 10 ms: below it there is no speech but breath, room and the ends of words."""
-_PROBE = 900
+_PROBE = 1000
 """Amplitude that the scripted recogniser takes for speech, at the first and the middle sample of a frame."""
 
 
