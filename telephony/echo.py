@@ -5,7 +5,7 @@ An echo is a late, softer, filtered copy of what was played. Four looks, the che
 1. *Level*: sound hardly softer than the loudest that the agent can have sounded is no echo.
 2. *Lag*: both sounds are whitened by the spectrum of the incoming one, which takes away what any two voices have in
    common (pitch, formants), and correlated by FFT. Two utterances of one speaker reach a likeness of 0.22, an echo 0.3
-   to 0.9. The lag is remembered: from then on a look around it is enough.
+   to 0.9. The lag is remembered: it is looked for again only when the path at it explains nothing any more.
 3. *Path*: a filter of 8 ms at that lag, fitted by least squares to this and the echo before, must explain most of what
    comes in. A caller who talks over his echo leaves the lag where it was, but cannot be explained.
 4. *Habit*: what is neither clearly explained nor clearly unexplained goes with the verdict before it, once.
@@ -42,12 +42,11 @@ _LATE_S = 0.25
 _EMPHASIS = np.float32(0.9)
 _BAND_HZ = (250.0, 3500.0)
 _SMOOTHING_HZ = 150.0
-_NEARBY_S = 0.008
 
-_LOUDEST_ECHO = 10 ** (-12 / 10)
-"""Echo over agent, in power: -15 dB is the loudest expected, and a filter may favour what the agent happens to say."""
-_ALIKE, _STILL_ALIKE = 0.28, 0.2
-"""Likeness that finds a lag among all, and that confirms a known one."""
+_LOUDEST_ECHO = 10 ** (-9 / 10)
+"""Echo over agent, in power: -15 dB are expected, but a line may favour the band in which the agent happens to sound."""
+_ALIKE = 0.28
+"""Likeness that tells an echo's lag from any other."""
 _EXPLAINED_BY_NEW, _EXPLAINED_BY_KNOWN = 0.55, 0.45
 _SURELY_ECHO, _SURELY_NOT = 0.75, 0.2
 _TAPS_S, _TAPS_BEFORE_S = 0.008, 0.002
@@ -66,7 +65,6 @@ class _Path:
     """How the agent's voice comes back: the lag, and the sums that the filter at it is solved from."""
 
     lag: int
-    anchor: int  # the lag that the sums belong to; `lag` follows drift
     autocorrelation: Samples
     correlation: Samples
 
@@ -76,9 +74,8 @@ class EchoGuard:
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self._rate_hz = rate_hz
-        self._window, self._judged, self._earliest, self._latest, self._nearby, self._taps, self._taps_before = (
-            round(s * rate_hz)
-            for s in (_WINDOW_S, _JUDGED_S, _EARLIEST_S, _LATEST_S, _NEARBY_S, _TAPS_S, _TAPS_BEFORE_S)
+        self._window, self._judged, self._earliest, self._latest, self._taps, self._taps_before = (
+            round(s * rate_hz) for s in (_WINDOW_S, _JUDGED_S, _EARLIEST_S, _LATEST_S, _TAPS_S, _TAPS_BEFORE_S)
         )
         self._kept = round(_KEPT_S * rate_hz)
         self._sound = bytearray()
@@ -167,15 +164,36 @@ class EchoGuard:
         noise = self._follow_noise(incoming) * _NOISE_MARGIN * self._judged
         if energy < 2 * noise:
             return None, 1.0
-        path = self._path
-        if path is not None:
-            lag, likeness = self._best_lag(incoming, path.lag - self._nearby, path.lag + self._nearby)
-            if likeness >= _STILL_ALIKE:
-                return self._fit_known(path, lag, latest, energy, noise)
-        lag, likeness = self._best_lag(incoming, self._earliest, self._latest, energy)
-        if likeness < _ALIKE:
+        reference = self._reference(self._window + self._latest, self._window + self._latest - self._earliest)
+        if energy > _LOUDEST_ECHO * self._loudest(reference):
             return 0.0, 1.0
-        return self._fit_new(lag, latest, energy, noise, _EXPLAINED_BY_NEW)
+        known = self._path
+        if known is not None:
+            explained = self._fit(latest, noise, known.lag, _EXPLAINED_BY_KNOWN, known)
+            if explained >= _EXPLAINED_BY_KNOWN:
+                return explained, _EXPLAINED_BY_KNOWN
+        likeness = _likeness(incoming, reference, self._noise, self._rate_hz)
+        offset = int(likeness.argmax())
+        if likeness[offset] < _ALIKE:
+            return 0.0, 1.0
+        lag = self._latest - offset
+        # At the known lag it was the same echo that could not be explained; if the path has changed, it must show.
+        needed = _SURELY_ECHO if known and abs(lag - known.lag) <= self._taps else _EXPLAINED_BY_NEW
+        return self._fit(latest, noise, lag, needed), needed
+
+    def _fit(self, latest: Samples, noise: float, lag: int, needed: float, known: _Path | None = None) -> float:
+        """The part of `latest` that a path at `lag` explains. The path is remembered if that is as much as `needed`."""
+        delayed = self._delayed(lag)
+        weight = np.float32(1 / float(latest @ latest))
+        autocorrelation = weight * (delayed @ delayed.T)
+        correlation = weight * (delayed @ latest)
+        if known is not None:
+            autocorrelation += _FORGETTING * known.autocorrelation
+            correlation += _FORGETTING * known.correlation
+        explained = _explain(latest, delayed, autocorrelation, correlation, noise)
+        if explained >= needed:
+            self._path = _Path(lag, autocorrelation, correlation)
+        return explained
 
     def _follow_noise(self, incoming: Samples) -> float:
         """Power of the line's noise: the quietest 8 ms, of long ago too, but then it counts for more and more."""
@@ -185,47 +203,12 @@ class EchoGuard:
         self._noise = min(self._noise * _NOISE_RISE, quietest)
         return self._noise
 
-    def _best_lag(
-        self, incoming: Samples, earliest: int, latest: int, energy: float | None = None
-    ) -> tuple[int, float]:
-        """The lag at which the agent's sound is most like what comes in, and how like. With `energy`, that of the
-        latest sound, nothing is like what is too loud."""
-        reference = self._reference(self._window + latest, self._window + latest - earliest)
-        if energy is not None and energy > _LOUDEST_ECHO * self._loudest(reference):
-            return latest, 0.0
-        likeness = _likeness(incoming, reference, self._noise, self._rate_hz)
-        offset = int(likeness.argmax())
-        return latest - offset, float(likeness[offset])
-
     def _loudest(self, reference: Samples) -> float:
         """Energy of the loudest stretch as long as what is judged."""
         blocks = reference[: len(reference) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
         total = np.cumsum(np.einsum("bs,bs->b", blocks, blocks))
         stretch = self._judged // _BLOCK
         return float((total[stretch:] - total[:-stretch]).max())
-
-    def _fit_known(self, path: _Path, lag: int, latest: Samples, energy: float, noise: float) -> tuple[float, float]:
-        moved = abs(lag - path.anchor) > self._taps_before
-        if not moved:
-            delayed, weight = self._delayed(path.anchor), np.float32(1 / energy)
-            autocorrelation = _FORGETTING * path.autocorrelation + weight * (delayed @ delayed.T)
-            correlation = _FORGETTING * path.correlation + weight * (delayed @ latest)
-            explained = _explain(latest, delayed, autocorrelation, correlation, noise)
-            if explained >= _EXPLAINED_BY_KNOWN:
-                self._path = _Path(lag, path.anchor, autocorrelation, correlation)
-                return explained, _EXPLAINED_BY_KNOWN
-        # Another path at the old lag: the caller moved. It has no history, so it must explain more.
-        explained_anew, needed = self._fit_new(lag, latest, energy, noise, _SURELY_ECHO)
-        return (explained_anew, needed) if moved or explained_anew >= needed else (explained, _EXPLAINED_BY_KNOWN)
-
-    def _fit_new(self, lag: int, latest: Samples, energy: float, noise: float, needed: float) -> tuple[float, float]:
-        delayed, weight = self._delayed(lag), np.float32(1 / energy)
-        autocorrelation = weight * (delayed @ delayed.T)
-        correlation = weight * (delayed @ latest)
-        explained = _explain(latest, delayed, autocorrelation, correlation, noise)
-        if explained >= needed:
-            self._path = _Path(lag, lag, autocorrelation, correlation)
-        return explained, needed
 
     # sound, emphasised: as flat as speech gets with one tap
 
@@ -256,41 +239,51 @@ def _emphasised(mulaw: bytes) -> Samples:
     return samples[1:] - _EMPHASIS * samples[:-1]
 
 
-@lru_cache(maxsize=8)
-def _spectrum_of_noise(size: int, rate_hz: int) -> tuple[Samples, Samples]:
-    """For each bin: whether it is looked at, and its share of emphasised white noise."""
-    frequency = np.fft.rfftfreq(size, 1 / rate_hz)
-    band = (frequency > _BAND_HZ[0]) & (frequency < _BAND_HZ[1])
-    emphasis = np.abs(1 - float(_EMPHASIS) * np.exp(-2j * np.pi * frequency / rate_hz)) ** 2
-    return band.astype(np.float32), (emphasis / emphasis.mean()).astype(np.float32)
+class _Spectrum:
+    """What the correlation of one length needs to know of each of its bins."""
+
+    def __init__(self, size: int, rate_hz: int) -> None:
+        frequency = np.fft.rfftfreq(size, 1 / rate_hz)
+        self.band = ((frequency > _BAND_HZ[0]) & (frequency < _BAND_HZ[1])).astype(np.float32)
+        emphasis = np.abs(1 - float(_EMPHASIS) * np.exp(-2j * np.pi * frequency / rate_hz)) ** 2
+        self.noise = (emphasis / emphasis.mean()).astype(np.float32)
+        bins = np.arange(len(frequency))
+        reach = round(_SMOOTHING_HZ / 2 * size / rate_hz)
+        self._above = np.minimum(bins + reach + 1, len(bins))
+        self._below = np.maximum(bins - reach, 0)
+
+    def smoothed(self, power: NDArray[np.floating[Any]]) -> Samples:
+        """The mean over the bins around each."""
+        total = np.zeros(len(power) + 1)
+        np.cumsum(power, out=total[1:])
+        mean: Samples = ((total[self._above] - total[self._below]) / (self._above - self._below)).astype(np.float32)
+        return mean
+
+
+_spectrum = lru_cache(maxsize=8)(_Spectrum)
 
 
 def _likeness(incoming: Samples, reference: Samples, noise: float, rate_hz: int) -> Samples:
     """How like `incoming` is to `reference` at each offset into it, 0..1, whatever the level and the spectrum."""
     size, window = len(reference), len(incoming)
-    band, noise_shape = _spectrum_of_noise(size, rate_hz)
+    spectrum = _spectrum(size, rate_hz)
     heard, played = np.fft.rfft(incoming, size), np.fft.rfft(reference)
-    envelope = _smoothed(heard.real**2 + heard.imag**2, round(_SMOOTHING_HZ * size / rate_hz / 2))
-    above_noise = np.maximum(envelope - np.float32(2 * window * noise) * noise_shape, 0)
-    whitening = band * np.sqrt(above_noise) / (envelope + np.float32(0.01) * envelope.max() + np.float32(1e-20))
+    envelope = spectrum.smoothed(heard.real**2 + heard.imag**2)
+    above_noise = np.maximum(envelope - np.float32(2 * window * noise) * spectrum.noise, 0)
+    whitening = spectrum.band * np.sqrt(above_noise) / (envelope + np.float32(0.01) * envelope.max())
     heard *= whitening
     played *= whitening
     offsets = size - window + 1
     correlation = np.abs(np.fft.irfft(heard.conj() * played, size)[:offsets])
     flat = np.fft.irfft(played, size)
-    total = np.concatenate([[0.0], np.cumsum(flat * flat, dtype=np.float64)])
+    total = np.zeros(size + 1)
+    np.cumsum(flat * flat, out=total[1:])
     played_energy = total[window:] - total[:offsets]
-    heard_energy = 2 / size * float((heard.real**2 + heard.imag**2).sum())
+    heard_energy = 2 / size * float(np.vdot(heard, heard).real)
     # A hundredth of the loudest keeps the pauses of the agent from being like anything.
     energy = (played_energy + 0.01 * played_energy.max()) * heard_energy
     likeness: Samples = (correlation / np.sqrt(energy + 1e-20)).astype(np.float32)
     return likeness
-
-
-def _smoothed(spectrum: NDArray[np.floating[Any]], reach: int) -> Samples:
-    """The mean over `reach` bins on either side."""
-    total = np.cumsum(np.pad(spectrum, (reach + 1, reach), mode="edge"), dtype=np.float64)
-    return ((total[2 * reach + 1 :] - total[: -2 * reach - 1]) / (2 * reach + 1)).astype(np.float32)
 
 
 def _explain(latest: Samples, delayed: Samples, autocorrelation: Samples, correlation: Samples, noise: float) -> float:
