@@ -44,7 +44,7 @@ _BAND_HZ = (250.0, 3500.0)
 _SMOOTHING_HZ = 150.0
 
 _LOUDEST_ECHO = 10 ** (-9 / 10)
-"""Echo over agent, in power: -15 dB are expected, but a line may favour the band in which the agent happens to sound."""
+"""Echo over agent, in power: -15 dB are expected, but a line may favour the band in which the agent just sounds."""
 _ALIKE = 0.28
 """Likeness that tells an echo's lag from any other."""
 _EXPLAINED_BY_NEW, _EXPLAINED_BY_KNOWN = 0.55, 0.45

@@ -138,6 +138,11 @@ class PlayoutLedger:
         self._late_s = excess if excess > _MARK_JITTER_S else 0.0
         return True
 
+    @property
+    def play_end(self) -> float:
+        """When the far end will have played all that was sent, by the clock."""
+        return self._play_end
+
     def buffered_s(self, now: float) -> float:
         """Seconds of sound that the far end still holds, by the clock."""
         return max(0.0, self._play_end - now)

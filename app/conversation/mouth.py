@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app.conversation.turn import Turn, TurnOutcome, TurnReason
 from telephony.audio import TELEPHONE, AudioFormat
-from telephony.carrier import CarrierCommand
+from telephony.carrier import CarrierCommand, PlayAudio
 from telephony.leg import Leg
 from telephony.pacing import Pacer
 from telephony.playout import Certainty, Heard, PlayoutLedger
@@ -19,6 +19,10 @@ class MouthObserver(Protocol):
 
     def reply_started(self, turn: Turn, now: float) -> None:
         """Its first sound leaves."""
+        ...
+
+    def sound_sent(self, sound: bytes, starts_at: float) -> None:
+        """So much left, in the leg's format, and will start to play then."""
         ...
 
     def reply_room(self) -> None:
@@ -63,6 +67,10 @@ class Mouth:
 
     def due(self, now: float) -> tuple[CarrierCommand, ...]:
         commands = self.pacer.due(now)
+        for command in commands:
+            if isinstance(command, PlayAudio):
+                starts_at = self.ledger.play_end - self.audio.ms(len(command.payload)) / 1000
+                self._observer.sound_sent(command.payload, starts_at)
         if commands and not self._started and self.turn is not None:
             self._started = True
             self._observer.reply_started(self.turn, now)

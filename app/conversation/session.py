@@ -54,6 +54,7 @@ from providers.base import (
     ToolResult,
 )
 from providers.errors import ProviderError, ProviderMalformed
+from telephony.audio import TELEPHONE
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm, Clock
 from telephony.leg import Leg
@@ -263,6 +264,7 @@ class CallSession:
         if Event.TURN_ENDED in events:
             self._caller_half.turn_ended = frame.now
         self._follow(events)
+        self._hearing.attend(self._ear.began_at is not None)
 
     def partial(self, transcript: PartialTranscript) -> None:
         """The recogniser's present reading."""
@@ -510,6 +512,7 @@ class CallSession:
     def _hold(self) -> None:
         now = self._clock.now()
         self._mouth.hold(now)
+        self._hearing.cleared(now)
         turn = self._mouth.turn
         if turn is not None and turn.metrics.playout_started is not None and turn.metrics.stopped_at is None:
             turn.metrics.barge_in_at = self._ear.began_at or now
@@ -587,6 +590,11 @@ class CallSession:
     def sound_queued(self) -> None:
         """The pacer has something to send."""
         self._mouth.wake()
+
+    def sound_sent(self, sound: bytes, starts_at: float) -> None:
+        """The agent's voice is on its way to the caller, and may come back as an echo."""
+        if self._mouth.audio == TELEPHONE:
+            self._hearing.played(sound, starts_at)
 
     def reply_room(self) -> None:
         """The pacer has room again."""
