@@ -151,7 +151,7 @@ class Turn:
         self._deadlines = deadlines or Deadlines()
         self._room = asyncio.Event()
         self._voice_limit: asyncio.Timeout | None = None
-        self._text_exhausted = False
+        self._speech_owed = False
 
     def silence(self) -> None:
         """Report nothing any more: the session has ended this turn."""
@@ -313,13 +313,18 @@ class Turn:
         return self.failure is None
 
     async def _handed_over(self, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-        """The pieces as the voice takes them: what it has been given, it owes speech for."""
+        """The pieces as the voice takes them. It owes speech for a piece until it asks for the next, for the last until
+        it ends. A voice that reads ahead owes nothing meanwhile: what it waits for may be more text."""
         async for piece in pieces:
             if self.metrics.tts_started is None:
                 self.metrics.tts_started = self._clock.now()
                 self._expect_speech(self._deadlines.first_speech_s)
+            self._speech_owed = True
             yield piece
-        self._text_exhausted = True
+            self._speech_owed = False
+            if self.metrics.tts_first_chunk is not None:
+                self._expect_speech(None)
+        self._speech_owed = True
         if self.metrics.tts_first_chunk is not None:
             self._expect_speech(self._deadlines.speech_gap_s)
 
@@ -351,7 +356,7 @@ class Turn:
                 self._expect_speech(None)
                 await self._queue(transcoder.feed(chunk.audio), words)
                 asked_at = self._clock.now()
-                if self._text_exhausted:
+                if self._speech_owed:
                     self._expect_speech(self._deadlines.speech_gap_s)
         await self._queue(transcoder.flush(), ())
         self.metrics.tts_complete = self._clock.now()
