@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from app.calls.directory import Directory
 from app.conversation.phrasebook import Phrasebook
-from app.conversation.session import Providers, Services
+from app.conversation.services import Providers, Services
 from app.conversation.tools import Toolbox, ToolSetup
 from app.settings import Settings
 from app.telemetry.metrics import Metrics

@@ -25,7 +25,7 @@ from typing import Any
 from app.calls.directory import Directory
 from app.conversation.manners import Manners
 from app.conversation.phrasebook import Phrasebook
-from app.conversation.session import Providers, Services
+from app.conversation.services import Providers, Services
 from app.conversation.tools import Toolbox
 from app.telemetry.metrics import Metrics
 from app.web.media import MediaEndpoint

@@ -239,7 +239,7 @@ def test_noise_does_not_reset_the_silence() -> None:
                 await call.wait(1.5)
             await call.until(lambda: len(call.replies) >= 2)
             asked_at = [event.at for event in call.events(ReplyEnded)][1]
-            assert asked_at - (began - call.session._began) < world.manners.silence_s + 4.0
+            assert asked_at - (began - call.session.record.began) < world.manners.silence_s + 4.0
 
     run(scene())
 
@@ -447,7 +447,7 @@ def test_a_slow_caller_is_given_more_time_the_next_time() -> None:
         world = World(texts=("my name is", "john"))
         async with world.call() as call:
             await call.greeting()
-            ear = call.session._ear
+            ear = call.session._caller.ear
             before = ear.patience_ms()
             for _ in range(4):
                 call.line.speak(0.5)
