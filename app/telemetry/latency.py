@@ -1,5 +1,6 @@
 """Where the time of a turn goes: the stamps of each stage, and the budgets they are held to."""
 
+import math
 from dataclasses import dataclass, field, fields
 
 
@@ -158,8 +159,9 @@ class Quantiles:
             del self.values[0]
 
     def at(self, share: float) -> float | None:
-        """The smallest value that is not exceeded by `share` (0..1) of all; None without values."""
+        """The smallest value that `share` (0..1) of all do not exceed, the nearest rank; None without values."""
         if not self.values:
             return None
         ordered = sorted(self.values)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        rank = math.ceil(share * len(ordered) - 1e-9)  # 0.07 * 100 is a little more than 7
+        return ordered[max(0, rank - 1)]

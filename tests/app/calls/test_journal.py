@@ -1,0 +1,126 @@
+"""The journal keeps what happened, in order, and survives a trip through JSON."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.calls import journal
+from app.calls.journal import (
+    KEPT,
+    TRANSIENT,
+    CallAnswered,
+    CallEnded,
+    CallerPartial,
+    CallerSaid,
+    FloorChanged,
+    Journal,
+    JournalEvent,
+    ToolCalled,
+    decode,
+    encode,
+)
+
+AT = st.floats(0, 1e6, allow_nan=False)
+TEXT = st.text(max_size=30)
+BY_TYPE = {
+    float: AT,
+    str: TEXT,
+    int: st.integers(0, 10**6),
+    bool: st.booleans(),
+    float | None: st.none() | AT,
+    dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=3),
+    dict[str, float | None]: st.dictionaries(TEXT, st.none() | AT, max_size=3),
+    list[str]: st.lists(TEXT, max_size=3),
+}
+
+
+def any_of(kind: type[JournalEvent]) -> st.SearchStrategy[JournalEvent]:
+    strategies = {
+        field.name: BY_TYPE.get(field.type, st.dictionaries(TEXT, TEXT, max_size=3))
+        for field in msgspec.structs.fields(kind)
+    }
+    return st.builds(kind, **strategies)
+
+
+KEPT_EVENTS = st.one_of(*map(any_of, get_args(KEPT)))
+
+
+@given(KEPT_EVENTS)
+def test_every_kept_event_comes_back_as_it_was_written(event: JournalEvent) -> None:
+    assert decode(encode(event)) == event
+
+
+def test_every_event_is_either_kept_or_told_only() -> None:
+    kinds = {
+        kind
+        for kind in vars(journal).values()
+        if isinstance(kind, type) and issubclass(kind, JournalEvent) and kind is not JournalEvent
+    }
+    assert kinds == set(get_args(KEPT)) | set(TRANSIENT)
+    assert not set(get_args(KEPT)) & set(TRANSIENT)
+
+
+def test_an_event_on_paper_names_its_kind() -> None:
+    assert msgspec.json.decode(encode(CallerSaid(at=1.5, text="hello"))) == {
+        "kind": "caller_said",
+        "at": 1.5,
+        "text": "hello",
+        "digits": False,
+    }
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b'{"kind": "weather"}', b'{"kind": "call_ended"}', b"[]", b"\xff"])
+def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode(line)
+
+
+def test_what_a_partial_and_the_floor_tell_is_told_and_not_kept() -> None:
+    book, told = Journal(), []
+    book.listen(told.append)
+    events = [
+        CallAnswered(at=0.0, call_id="CA1", carrier="twilio", caller="", called="", answered_at=""),
+        CallerPartial(at=0.5, text="he"),
+        FloorChanged(at=0.6, floor="THINKING", phase="live"),
+        CallEnded(at=1.0, reason="done"),
+    ]
+    for event in events:
+        book.append(event)
+    assert told == events
+    assert book.events == [events[0], events[3]]
+
+
+def test_a_listener_hears_what_comes_until_it_leaves() -> None:
+    book, first, second = Journal(), [], []
+    leave = book.listen(first.append)
+    book.append(CallerSaid(at=1.0, text="one"))
+    book.listen(second.append)
+    book.append(CallerSaid(at=2.0, text="two"))
+    leave()
+    book.append(CallerSaid(at=3.0, text="three"))
+    assert [event.text for event in first] == ["one", "two"]
+    assert [event.text for event in second] == ["two", "three"]
+
+
+def test_a_listener_may_leave_while_it_is_told() -> None:
+    book, told = Journal(), []
+
+    def once(event: JournalEvent) -> None:
+        told.append(event)
+        leave()
+
+    leave = book.listen(once)
+    book.listen(told.append)
+    book.append(CallEnded(at=1.0, reason="done"))
+    assert len(told) == 2
+    book.append(CallEnded(at=2.0, reason="done"))
+    assert len(told) == 3
+
+
+def test_events_cannot_be_changed() -> None:
+    event = ToolCalled(at=1.0, turn=1, tool_call_id="a", name="look", arguments={})
+    with pytest.raises(AttributeError):
+        event.name = "other"  # type: ignore[misc]

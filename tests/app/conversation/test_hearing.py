@@ -1,0 +1,275 @@
+"""Hearing: never waited for, reopened when lost, and its answers matched with the questions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.conversation.hearing import Hearing
+from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionEvent, RecognitionGap
+from providers.errors import ProviderError, ProviderUnavailable
+from telephony.audio import FRAME_BYTES, TELEPHONE, AudioFormat
+from telephony.clock import LoopClock
+from telephony.vad import VoiceFrame
+from tests.doubles import SPEECH, EnergyDetector
+from tests.virtual import run
+
+
+@dataclass
+class Opened:
+    """One recognition, played by hand."""
+
+    audio: list[bytes] = field(default_factory=list)
+    questions: int = 0
+    events: asyncio.Queue[RecognitionEvent | ProviderError | None] = field(default_factory=asyncio.Queue)
+
+    def send(self, audio: bytes) -> None:
+        self.audio.append(audio)
+
+    def finalize(self) -> None:
+        self.questions += 1
+
+    async def __aiter__(self) -> AsyncIterator[RecognitionEvent]:
+        while (event := await self.events.get()) is not None:
+            if isinstance(event, ProviderError):
+                raise event
+            yield event
+
+
+@dataclass
+class Recogniser:
+    """Opens one `Opened` after another, each after `open_s`; `refusals` times it cannot."""
+
+    clock: LoopClock
+    open_s: float = 0.0
+    refusals: int = 0
+    name: str = "byhand"
+    opened: list[Opened] = field(default_factory=list)
+    opened_at: list[float] = field(default_factory=list)
+    closed: int = 0
+
+    @asynccontextmanager
+    async def open(self, audio: AudioFormat) -> AsyncIterator[Recognition]:
+        assert audio == TELEPHONE
+        self.opened_at.append(self.clock.now())
+        await self.clock.sleep_until(self.clock.now() + self.open_s)
+        if self.refusals:
+            self.refusals -= 1
+            raise ProviderUnavailable(self.name, "nobody there")
+        self.opened.append(Opened())
+        try:
+            yield self.opened[-1]
+        finally:
+            self.closed += 1
+
+
+class Scene:
+    """An observer of a hearing."""
+
+    def __init__(self, open_s: float = 0.0, refusals: int = 0) -> None:
+        self.clock = LoopClock()
+        self.recogniser = Recogniser(self.clock, open_s, refusals)
+        self.detector = EnergyDetector(self.clock)
+        self.told: list[object] = []
+        self.voices = 0
+        self.failures: list[int] = []
+        self.crash: Exception | None = None
+        self.hearing = Hearing(self.recogniser, self.detector, self, self.clock)  # type: ignore[arg-type]
+
+    def voice(self, frame: VoiceFrame) -> None:
+        self.voices += 1
+
+    def partial(self, transcript: PartialTranscript) -> None:
+        self.told.append(transcript)
+
+    def final(self, transcript: FinalTranscript) -> None:
+        self.told.append(transcript)
+
+    def late_final(self) -> None:
+        self.told.append("late")
+
+    def gap(self, gap: RecognitionGap) -> None:
+        self.told.append(gap)
+
+    def hearing_crashed(self, error: Exception) -> None:
+        self.crash = error
+
+    def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None:
+        self.failures.append(failures_in_a_row)
+
+    @property
+    def recognition(self) -> Opened:
+        return self.recogniser.opened[-1]
+
+
+def play(scene_of: Callable[[Scene], object], scene: Callable[[], Scene] = Scene) -> Scene:
+    """Run a scene with its hearing open, and close it."""
+
+    async def main() -> Scene:
+        at = scene()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(at.hearing.run())
+            await asyncio.sleep(0.001)
+            await scene_of(at)  # type: ignore[misc]
+            task.cancel()
+        return at
+
+    return run(main())
+
+
+def test_audio_goes_to_the_voice_detector_and_the_recogniser() -> None:
+    async def scene(at: Scene) -> None:
+        for _ in range(16):
+            at.hearing.audio(SPEECH)
+        assert at.recognition.audio == [SPEECH] * 16
+        assert at.voices == 16 * FRAME_BYTES // 256
+
+    play(scene)
+
+
+def test_what_is_recognised_is_told_in_order() -> None:
+    events = [PartialTranscript("he"), FinalTranscript("hello"), RecognitionGap(20, "overflow")]
+
+    async def scene(at: Scene) -> None:
+        for event in events:
+            at.recognition.events.put_nowait(event)
+        await asyncio.sleep(0.1)
+        assert at.told == events
+
+    play(scene)
+
+
+def test_audio_waits_for_a_recogniser_that_is_not_open_yet() -> None:
+    async def scene(at: Scene) -> None:
+        for _ in range(10):
+            at.hearing.audio(SPEECH)
+        assert at.voices > 0
+        assert at.hearing.opened_at is None
+        await asyncio.sleep(1.5)
+        assert at.recognition.audio == [SPEECH] * 10
+        assert at.hearing.opened_at is not None
+
+    play(scene, lambda: Scene(open_s=1.0))
+
+
+def test_audio_that_did_not_fit_into_the_wait_is_told_as_lost_the_oldest_first() -> None:
+    async def scene(at: Scene) -> None:
+        for n in range(200):
+            at.hearing.audio(bytes([n]) * FRAME_BYTES)
+        await asyncio.sleep(1.5)
+        assert at.told == [RecognitionGap(50 * 20, "no recogniser")]
+        assert [audio[0] for audio in at.recognition.audio] == list(range(50, 200))
+
+    play(scene, lambda: Scene(open_s=1.0))
+
+
+def test_nobody_is_asked_for_a_final_while_nobody_is_there() -> None:
+    async def scene(at: Scene) -> None:
+        assert not at.hearing.finalize()
+        await asyncio.sleep(1.5)
+        assert at.hearing.finalize()
+        assert at.recognition.questions == 1
+
+    play(scene, lambda: Scene(open_s=1.0))
+
+
+def test_a_lost_recogniser_is_opened_again_after_growing_pauses() -> None:
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(30)
+        assert at.failures == [1, 2, 3, 4, 5]
+        pauses = [round(b - a, 3) for a, b in zip(at.recogniser.opened_at, at.recogniser.opened_at[1:], strict=False)]
+        assert pauses == [0.1, 0.5, 2.0, 5.0, 5.0]
+        assert len(at.recogniser.opened) == 1
+
+    play(scene, lambda: Scene(refusals=5))
+
+
+@pytest.mark.parametrize("end", [None, ProviderUnavailable("byhand", "gone")])
+def test_a_recognition_that_ends_in_any_way_is_a_failure_and_another_is_opened(end: ProviderError | None) -> None:
+    async def scene(at: Scene) -> None:
+        at.recognition.events.put_nowait(end)
+        await asyncio.sleep(0.05)
+        at.hearing.audio(SPEECH)
+        await asyncio.sleep(1.0)
+        assert at.failures == [1]
+        assert len(at.recogniser.opened) == 2
+        assert at.recognition.audio == [SPEECH]
+
+    play(scene)
+
+
+def test_a_recogniser_that_heard_something_starts_counting_its_failures_anew() -> None:
+    async def scene(at: Scene) -> None:
+        for _ in range(3):
+            at.recognition.events.put_nowait(PartialTranscript("hello"))
+            at.recognition.events.put_nowait(None)
+            await asyncio.sleep(1.0)
+        assert at.failures == [1, 1, 1]
+
+    play(scene)
+
+
+def test_the_end_of_the_call_closes_recogniser_and_detector() -> None:
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(0)
+
+    at = play(scene)
+    assert at.recogniser.closed == 1
+    at.hearing.audio(SPEECH * 4)
+    assert at.voices == 0
+
+
+def answer(text: str) -> FinalTranscript:
+    return FinalTranscript(text, finalized=True)
+
+
+def test_an_answer_to_an_older_question_is_told_as_late() -> None:
+    async def scene(at: Scene) -> None:
+        at.hearing.finalize()
+        await asyncio.sleep(1.0)
+        at.hearing.finalize()
+        at.recognition.events.put_nowait(answer("first"))
+        at.recognition.events.put_nowait(answer("second"))
+        await asyncio.sleep(0.1)
+        assert at.told == ["late", answer("second")]
+
+    play(scene)
+
+
+def test_a_question_that_was_never_answered_is_forgotten() -> None:
+    async def scene(at: Scene) -> None:
+        at.hearing.finalize()
+        await asyncio.sleep(5.0)
+        at.hearing.finalize()
+        await asyncio.sleep(0.1)
+        at.recognition.events.put_nowait(answer("second"))
+        await asyncio.sleep(0.1)
+        assert at.told == [answer("second")]
+
+    play(scene)
+
+
+def test_a_new_recognition_owes_no_answers() -> None:
+    async def scene(at: Scene) -> None:
+        at.hearing.finalize()
+        at.recognition.events.put_nowait(None)
+        await asyncio.sleep(0.5)
+        at.hearing.finalize()
+        at.recognition.events.put_nowait(answer("second"))
+        await asyncio.sleep(0.1)
+        assert at.told == [answer("second")]
+
+    play(scene)
+
+
+def test_finals_that_nobody_asked_for_are_told_as_they_come() -> None:
+    async def scene(at: Scene) -> None:
+        at.hearing.finalize()
+        at.recognition.events.put_nowait(FinalTranscript("hello"))
+        at.recognition.events.put_nowait(answer("there"))
+        await asyncio.sleep(0.1)
+        assert at.told == [FinalTranscript("hello"), answer("there")]
+
+    play(scene)
