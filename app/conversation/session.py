@@ -532,7 +532,7 @@ class CallSession:
         return await self._services.toolbox.run(call, context)
 
     def sound_queued(self) -> None:
-        """The pacer has something to send."""
+        """The pacer, which had run dry, has something to send."""
         self._mouth.wake()
 
     def reply_room(self) -> None:
