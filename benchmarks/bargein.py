@@ -214,7 +214,7 @@ def measure(told: argparse.Namespace) -> Report:
     stay_on(CALLERS_CORE)
     runs = []
     for number in range(told.runs):
-        settings = {"BENCH_HEARS": "nothing", "BENCH_REPLIES": "long", "BENCH_VOICE": "human"}
+        settings = {"BENCH_HEARS": "nothing", "BENCH_REPLIES": "long", "BENCH_VOICE": "human", "GREETING": ""}
         with running(**settings) as bridge:
             runs.append(uvloop.run(_run(bridge, told, number)))
     return _tell(runs)

@@ -2,13 +2,15 @@
 
 A whole call in virtual time over the real ASGI endpoint, with the real voice detector and scripted vendors. A profile
 hook counts the calls of functions of `app`, `telephony` and `providers`, by the task that makes them. The vendor's part
-(`providers/scripted.py`) is left out. A coroutine or generator that is resumed counts as called.
+(`providers/scripted.py`, and what it calls) is left out. A coroutine or generator that is resumed counts as called.
 
 * inbound: from a media message that the endpoint receives to its asking for the next one, and the frame's share (20 of
   32 ms) of the voice detector's tick; the tick serves all calls at once, here there is only one to share its cost;
 * outbound: everything that the reply's task and the leg's writer do, from the voice's chunks to the messages sent;
-* interruption: from the verdict of the voice detector that makes speech likely to the clear that is handed to the
-  socket; and from the verdict that confirms it to the reply's end.
+* interruption, hold: from the verdict of the voice detector that makes speech likely to the leg's control slot, from
+  where on nothing but the clear can leave; and to the clear on the socket, with all that is recorded in between;
+* interruption, commit: from the verdict that confirms it to the reply's end, all records included. No sound is left by
+  then, so nobody waits for it.
 """
 
 import argparse
@@ -85,6 +87,8 @@ class CallCounter:
 
     def __init__(self) -> None:
         self._windows: dict[str, Window] = {}
+        self.stop = Window()
+        """From the verdict that holds to the control slot."""
         self.verdicts: list[tuple[Window, set[str]]] = []
         """For every call of `CallSession.voice`: what it called, and the functions' names."""
         self._verdict: tuple[FrameType, Window, set[str]] | None = None
@@ -112,7 +116,7 @@ class CallCounter:
             return
         name = code.co_filename
         queued = name == _QUEUES
-        if not queued and (not name.startswith(_PROJECT) or name.startswith(_OUTSIDE)):
+        if not queued and (not name.startswith(_PROJECT) or _is_outside(frame)):
             return
         if code.co_qualname == "CallSession.voice":
             self._verdict = (frame, Window(), set())
@@ -126,6 +130,17 @@ class CallCounter:
             else:
                 window.calls += 1
                 window.files.add(name.removeprefix(f"{_ROOT}/"))
+        if self._verdict is not None and code.co_qualname == "WebsocketLeg.clear":
+            self.stop.add(self._verdict[1])
+            self.cut(WRITER)  # what the writer did before has nothing to do with it
+
+
+def _is_outside(frame: FrameType) -> bool:
+    """The vendor's or the carrier's part, or called by it."""
+    caller = frame.f_back
+    return frame.f_code.co_filename.startswith(_OUTSIDE) or (
+        caller is not None and caller.f_code.co_filename.startswith(_OUTSIDE)
+    )
 
 
 def _task_name() -> str:
@@ -213,6 +228,7 @@ class Budgets:
     inbound: Passage
     tick: Passage
     outbound: Passage
+    stop: Passage
     hold: Passage
     commit: Passage
 
@@ -251,7 +267,7 @@ async def _count() -> Budgets:
                 counter.verdicts.clear()
                 await socket.cleared.wait()
                 await asyncio.sleep(2.0)
-            hold, commit = _interruption(counter, socket)
+            interruption = _interruption(counter, socket)
             talking.cancel()
             socket.hang_up()
             await serving
@@ -259,7 +275,7 @@ async def _count() -> Budgets:
             assert session is not None, "because: ended calls are kept for a while"
             session.caller_gone("completed")
         ears.cancel()
-    return Budgets(*counted, hold, commit)
+    return Budgets(*counted, *interruption)
 
 
 _SCOPE = {
@@ -299,14 +315,13 @@ def _usual(windows: list[Window]) -> Passage:
     )
 
 
-def _interruption(counter: CallCounter, socket: _Socket) -> tuple[Passage, Passage]:
+def _interruption(counter: CallCounter, socket: _Socket) -> tuple[Passage, ...]:
+    """To the slot, to the socket, to the reply's end."""
     hold = next(window for window, names in counter.verdicts if "Mouth.hold" in names)
     hold.add(socket.clears[0])
     commit = next(window for window, names in counter.verdicts if "CallSession._commit" in names)
-    return (
-        Passage(hold.calls, frozenset(hold.files), hold.queues),
-        Passage(commit.calls, frozenset(commit.files), commit.queues),
-    )
+    windows = (counter.stop, hold, commit)
+    return tuple(Passage(window.calls, frozenset(window.files), window.queues) for window in windows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -322,8 +337,9 @@ def measure(told: argparse.Namespace) -> Report:
     ways = [
         ("an inbound frame: socket to ear and recogniser", budgets.inbound, 30.0),
         ("an outbound frame: voice to socket", budgets.outbound, 30.0),
-        ("an interruption, hold: verdict to clear on the socket", budgets.hold, 40.0),
-        ("an interruption, commit: verdict to the reply's end", budgets.commit, 40.0),
+        ("an interruption, hold: verdict to the control slot", budgets.stop, 40.0),
+        ("   and on to the clear on the socket, and the records", budgets.hold, 40.0),
+        ("   commit: verdict to the reply's end, and the records", budgets.commit, 40.0),
     ]
     for name, way, goal in ways:
         reached = "reached" if len(way.files) <= 8 and against(way.calls, goal) == "reached" else "missed"

@@ -221,7 +221,7 @@ class AgentSide:
         return await self._services.toolbox.run(call, context)
 
     def sound_queued(self) -> None:
-        """The pacer has something to send."""
+        """The pacer, which had run dry, has something to send."""
         self.mouth.wake()
 
     def sound_sent(self, sound: bytes, starts_at: float) -> None:

@@ -95,7 +95,7 @@ class TurnObserver(Protocol):
     async def run_tool(self, call: ToolCall) -> ToolResult: ...
 
     def sound_queued(self) -> None:
-        """The pacer has something to send."""
+        """The pacer, which had run dry, has something to send."""
         ...
 
     def generated(self, turn: "Turn") -> None:
@@ -365,8 +365,7 @@ class Turn:
         while not self._pacer.has_room():
             self._room.clear()
             await self._room.wait()
-        if self._observer is not None and (sound or words):
-            self._pacer.queue(sound, words)
+        if self._observer is not None and (sound or words) and self._pacer.queue(sound, words):
             self._observer.sound_queued()
 
 
