@@ -4,8 +4,8 @@ An echo is a late, softer, filtered copy of what was played. Four looks, the che
 
 1. *Level*: sound hardly softer than the loudest that the agent can have sounded is no echo.
 2. *Lag*: both sounds are whitened by the spectrum of the incoming one, which takes away what any two voices have in
-   common (pitch, formants), and correlated by FFT. Two utterances of one speaker reach a likeness of 0.22, an echo 0.3
-   to 0.9. The lag is remembered: it is looked for again only when the path at it explains nothing any more.
+   common (pitch, formants), and correlated by FFT. Two utterances of one speaker rarely reach a likeness of 0.3, an
+   echo 0.3 to 0.9. The lag is remembered: it is looked for again only when the path at it explains nothing any more.
 3. *Path*: a filter of 8 ms at that lag, fitted by least squares to this and the echo before, must explain most of what
    comes in. A caller who talks over his echo leaves the lag where it was, but cannot be explained.
 4. *Habit*: what is neither clearly explained nor clearly unexplained goes with the verdict before it, once.
@@ -44,10 +44,10 @@ _BAND_HZ = (250.0, 3500.0)
 _SMOOTHING_HZ = 150.0
 
 _LOUDEST_ECHO = 10 ** (-9 / 10)
-"""Echo over agent, in power: -15 dB are expected, but a line may favour the band in which the agent just sounds."""
-_ALIKE = 0.28
+"""Echo over agent, in power: -15 dB are expected, but a line may favour the band the agent happens to sound in."""
+_ALIKE = 0.32
 """Likeness that tells an echo's lag from any other."""
-_EXPLAINED_BY_NEW, _EXPLAINED_BY_KNOWN = 0.55, 0.45
+_EXPLAINED_BY_NEW, _EXPLAINED_BY_KNOWN = 0.65, 0.45
 _SURELY_ECHO, _SURELY_NOT = 0.75, 0.2
 _TAPS_S, _TAPS_BEFORE_S = 0.008, 0.002
 _FORGETTING = np.float32(0.9)
