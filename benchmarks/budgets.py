@@ -90,7 +90,7 @@ class CallCounter:
         self.stop = Window()
         """From the verdict that holds to the control slot."""
         self.verdicts: list[tuple[Window, set[str]]] = []
-        """For every call of `CallSession.voice`: what it called, and the functions' names."""
+        """For every call of `Hearing._verdict`: what it called, and the functions' names."""
         self._verdict: tuple[FrameType, Window, set[str]] | None = None
 
     @contextmanager
@@ -118,7 +118,7 @@ class CallCounter:
         queued = name == _QUEUES
         if not queued and (not name.startswith(_PROJECT) or _is_outside(frame)):
             return
-        if code.co_qualname == "CallSession.voice":
+        if code.co_qualname == "Hearing._verdict":
             self._verdict = (frame, Window(), set())
         windows = [self._windows.setdefault(_task_name(), Window())]
         if self._verdict is not None:

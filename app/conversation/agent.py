@@ -19,6 +19,7 @@ from app.telemetry.latency import LatencyMetrics
 from providers.base import ReplyRequest, ToolCall, ToolResult
 from providers.errors import ProviderMalformed
 from telephony.carrier import CallOffered
+from telephony.echo import EchoGuard
 
 
 class AgentObserver(Protocol):
@@ -42,10 +43,6 @@ class AgentObserver(Protocol):
 
     def deadline_moved(self) -> None: ...
 
-    def sound_sent(self, sound: bytes, starts_at: float) -> None:
-        """So much is on its way to the caller, and will start to play then."""
-        ...
-
 
 class AgentSide:
     """One call's agent. The deadline it sets: `playout` (the reply should have been heard by then)."""
@@ -57,8 +54,9 @@ class AgentSide:
         record: CallRecord,
         deadlines: DeadlineTable,
         observer: AgentObserver,
+        echo: EchoGuard,
     ) -> None:
-        self.mouth = Mouth(self, lead_ms=services.manners.lead_ms)
+        self.mouth = Mouth(self, lead_ms=services.manners.lead_ms, echo=echo)
         self.turns = 0
         """Replies begun so far."""
         self._offered = offered
@@ -223,10 +221,6 @@ class AgentSide:
     def sound_queued(self) -> None:
         """The pacer, which had run dry, has something to send."""
         self.mouth.wake()
-
-    def sound_sent(self, sound: bytes, starts_at: float) -> None:
-        """Sound left for the far end."""
-        self._observer.sound_sent(sound, starts_at)
 
     def reply_room(self) -> None:
         """The pacer has room again."""

@@ -17,6 +17,7 @@ from app.conversation.state import Event
 from app.telemetry.latency import LatencyMetrics
 from providers.base import FinalTranscript, PartialTranscript, RecognitionGap
 from providers.errors import ProviderError
+from telephony.echo import EchoGuard
 from telephony.vad import VoiceFrame
 
 _MAX_DIGITS = 32
@@ -53,10 +54,15 @@ class CallerSide:
     """One call's caller. Deadlines it sets: `final` (the recogniser's last word) and `digits` (the next key)."""
 
     def __init__(
-        self, services: Services, record: CallRecord, deadlines: DeadlineTable, observer: CallerObserver
+        self,
+        services: Services,
+        record: CallRecord,
+        deadlines: DeadlineTable,
+        observer: CallerObserver,
+        echo: EchoGuard,
     ) -> None:
         self.ear = Ear(services.manners.ear)
-        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock)
+        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo)
         self.digits = ""
         self._manners = services.manners
         self._clock = services.clock

@@ -65,8 +65,14 @@ class Hearing:
     """One call's ears, from answer to hang-up."""
 
     def __init__(
-        self, recogniser: SpeechToText, activity: VoiceDetector, observer: HearingObserver, clock: Clock
+        self,
+        recogniser: SpeechToText,
+        activity: VoiceDetector,
+        observer: HearingObserver,
+        clock: Clock,
+        echo: EchoGuard | None = None,
     ) -> None:
+        """`echo` is told elsewhere what the agent says."""
         self._recogniser = recogniser
         self._observer = observer
         self._clock = clock
@@ -74,7 +80,7 @@ class Hearing:
         self._recognition: Recognition | None = None
         self._waiting: deque[bytes] = deque()
         self._lost_bytes = 0
-        self._echo = EchoGuard(TELEPHONE.rate_hz)
+        self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
         self._withheld: deque[bytes] = deque(maxlen=_PRE_ROLL_FRAMES)
         self._attentive = False
         self._asked: deque[float] = deque()  # when each `finalize` that is still to be answered was sent
@@ -93,14 +99,6 @@ class Hearing:
         else:
             self._withheld.append(payload)
             self._recognition.send(_SILENT if len(payload) == len(_SILENT) else bytes([MULAW_SILENCE]) * len(payload))
-
-    def played(self, sound: bytes, starts_at: float) -> None:
-        """The agent's voice, µ-law 8 kHz, and when it starts to play: it may come back."""
-        self._echo.played(sound, starts_at)
-
-    def cleared(self, now: float) -> None:
-        """The far end dropped what it had not played."""
-        self._echo.cleared(now)
 
     def attend(self, attentive: bool) -> None:
         """Somebody speaks (or does no longer) who is not the echo: the recogniser hears him, and how he began."""

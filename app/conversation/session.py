@@ -22,6 +22,7 @@ from app.telemetry.latency import LatencyMetrics
 from telephony.audio import TELEPHONE
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm
+from telephony.echo import EchoGuard
 from telephony.leg import Leg
 
 
@@ -41,8 +42,9 @@ class CallSession:
         self._clock = services.clock
         self._deadlines = DeadlineTable()
         self._alarm = Alarm(self._clock)
-        self._caller = CallerSide(services, self.record, self._deadlines, self)
-        self._agent = AgentSide(offered, services, self.record, self._deadlines, self)
+        echo = EchoGuard(TELEPHONE.rate_hz)
+        self._caller = CallerSide(services, self.record, self._deadlines, self, echo)
+        self._agent = AgentSide(offered, services, self.record, self._deadlines, self, echo)
         self._group: asyncio.TaskGroup | None = None
         self._leg: Leg | None = None
         self._asked_whether_there = 0
@@ -324,7 +326,6 @@ class CallSession:
     def _hold(self) -> None:
         now = self._clock.now()
         self._agent.hold(self._caller.ear.began_at or now, now)
-        self._caller.hearing.cleared(now)
 
     def _commit(self) -> None:
         self._agent.end(TurnReason.INTERRUPTED)
@@ -362,11 +363,6 @@ class CallSession:
         """Run a reply as a task of the call."""
         assert self._group is not None, "because: replies are begun by a running session only"
         return self._group.create_task(work)
-
-    def sound_sent(self, sound: bytes, starts_at: float) -> None:
-        """The agent's voice is on its way to the caller, and may come back as an echo."""
-        if self._agent.mouth.audio == TELEPHONE:
-            self._caller.hearing.played(sound, starts_at)
 
     def reply_audible(self) -> None:
         """The reply's first sound leaves."""

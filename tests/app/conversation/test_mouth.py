@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import pytest
-
 from app.conversation.mouth import Mouth
 from app.conversation.turn import Turn, TurnReason
 from app.telemetry.latency import LatencyMetrics
@@ -39,7 +37,6 @@ class Scene:
     def __init__(self) -> None:
         self.started: list[tuple[int, float]] = []
         self.rooms = 0
-        self.sent: list[tuple[int, float]] = []
         self.mouth = Mouth(self, lead_ms=200)
         self.leg = StubLeg()
         self.mouth.attach(self.leg)  # type: ignore[arg-type]  # of a leg, the mouth uses these
@@ -50,9 +47,6 @@ class Scene:
 
     def reply_room(self) -> None:
         self.rooms += 1
-
-    def sound_sent(self, sound: bytes, starts_at: float) -> None:
-        self.sent.append((len(sound), starts_at))
 
     def begin(self, now: float = 0.0) -> Turn:
         self.turns += 1
@@ -226,11 +220,3 @@ def test_a_turn_is_told_when_a_full_pacer_has_room() -> None:
     assert not scene.mouth.pacer.has_room()
     scene.play(0.0, 2.0)
     assert scene.rooms == 1
-
-
-def test_what_is_sent_is_told_with_the_time_at_which_it_starts_to_play() -> None:
-    scene = Scene()
-    scene.speak(now=10.0)
-    scene.mouth.due(10.0)
-    scene.mouth.due(10.1)
-    assert scene.sent == [(1600, pytest.approx(10.0)), (800, pytest.approx(10.2))]
