@@ -12,9 +12,9 @@ from app.settings import Settings, SettingsError
 from app.telemetry import logs
 from providers.errors import ProviderMisconfigured
 from telephony.carriers import CARRIERS
-from telephony.simulator import terminal
 
-_MEDIA_MESSAGE_BYTES = 64 * 1024
+_MESSAGE_BYTES = 1024 * 1024
+"""Longer websocket messages end the socket; those between 64 KiB and this are counted and dropped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,8 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sidetone", description="Answers phone calls and holds a conversation.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="run the bridge")
-    terminal.add_arguments(commands.add_parser("call", help="place a simulated phone call to a running bridge"))
-    parsed = parser.parse_args(arguments)
+    call = commands.add_parser("call", help="place a simulated phone call to a running bridge")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["call"]:
+        from telephony.simulator import terminal  # the bridge starts faster without the other end of the line
+
+        terminal.add_arguments(call)
+    parsed = parser.parse_args(given)
     try:
         settings = Settings.load()
         if parsed.command == "call":
@@ -43,8 +48,9 @@ def _serve(settings: Settings) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         ws="websockets-sansio",
-        ws_max_size=_MEDIA_MESSAGE_BYTES,
+        ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=15,
     )
@@ -69,3 +75,7 @@ def _welcome(settings: Settings, chosen: dict[str, str]) -> str:
                 "calls from outside"
             )
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

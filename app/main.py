@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from app.calls.directory import Directory
 from app.conversation.phrasebook import Phrasebook
-from app.conversation.session import Providers, Services
-from app.conversation.tools import Toolbox
+from app.conversation.services import Providers, Services
+from app.conversation.tools import Toolbox, ToolSetup
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.web.api import api_router
@@ -27,7 +27,7 @@ from telephony.vad import VoiceActivity
 
 _LAG_EVERY_S = 0.5
 _DRAIN_S = 10.0
-_DIALOGUE_TOOLS = "app.demo.appointments"
+_DIALOGUE_TOOLS = "app.demo.tools"
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     services = Services(
         providers=Providers(stt, llm, tts),
         activity=activity,
-        toolbox=Toolbox.load(modules),
+        toolbox=Toolbox.load(modules, ToolSetup(settings.state_dir, settings.environment, clock)),
         phrasebook=Phrasebook(),
         manners=settings.manners(),
         counters=metrics,
@@ -79,7 +79,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             for task in background:
                 task.cancel()
 
-    app = FastAPI(title="Sidetone", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Sidetone", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None, openapi_url=None
+    )
     app.state.ready = False
     app.state.chosen = chosen
     app.state.directory = directory

@@ -60,6 +60,10 @@ class Settings(pydantic.BaseModel, frozen=True):
     # manners
     instructions: str = "You are a friendly assistant on the telephone. Answer in one or two short spoken sentences."
     """What a vendor's model is told about its part."""
+    notice: str = ""
+    """Spoken first, to its end whatever the caller does: a legal notice."""
+    filler: str = _DEFAULTS.filler
+    """Spoken while tools take their time."""
     greeting: str = ""
     """Spoken when the call is answered; empty: the model speaks first."""
     reprompt: str = _DEFAULTS.reprompt
@@ -122,6 +126,8 @@ class Settings(pydantic.BaseModel, frozen=True):
         """How calls behave."""
         return Manners(
             instructions=self.instructions,
+            notice=self.notice,
+            filler=self.filler,
             greeting=self.greeting,
             reprompt=self.reprompt,
             goodbye=self.goodbye,

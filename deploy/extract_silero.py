@@ -5,8 +5,8 @@
 
 The model is pinned by hash: the wheel holds several, with different weights, and another one would silently move every
 threshold that was measured with this one. Only numpy is needed, because an ONNX file is a protocol buffer of which the
-weights use a handful of fields. With `--golden FILE.npz` and onnxruntime installed, the model's own probabilities for
-the µ-law audio in that file are written back to it; `tests/telephony/test_silero.py` compares with them.
+weights use a handful of fields. With `--golden FILE.npz`, where this project and onnxruntime are installed, the model's
+own probabilities for the µ-law audio in that file are written back to it: `tests/telephony/test_silero.py` compares.
 """
 
 import argparse

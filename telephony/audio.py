@@ -38,9 +38,10 @@ class AudioFormat:
 
     def samples(self, byte_count: int) -> int:
         """Samples in `byte_count` bytes; raises `PartialSample` (the sender's fault) if they do not divide."""
-        samples, rest = divmod(byte_count, self.sample_bytes)
+        sample_bytes = _SAMPLE_BYTES[self.encoding]
+        samples, rest = divmod(byte_count, sample_bytes)
         if rest:
-            raise PartialSample(byte_count, self.sample_bytes)
+            raise PartialSample(byte_count, sample_bytes)
         return samples
 
     def ms(self, byte_count: int) -> float:

@@ -39,6 +39,7 @@ class Pacer:
         self.ledger = ledger
         self._lead_s = lead_ms / 1000
         self._tick_s = tick_ms / 1000
+        self._sample_bytes = audio.sample_bytes
         self._frame_samples = audio.samples(audio.frame_bytes)
         self._capacity_samples = audio.samples(audio.bytes_of_ms(capacity_ms))
         self._mark_every_samples = audio.samples(audio.bytes_of_ms(mark_every_ms))
@@ -74,11 +75,16 @@ class Pacer:
     def has_room(self) -> bool:
         return self.unsent_samples < self._capacity_samples
 
-    def queue(self, sound: bytes, words: tuple[PlacedWord, ...] = ()) -> None:
-        """Append sound of the present reply; `words` in reply positions (see `ledger.queued` for where it starts)."""
+    def queue(self, sound: bytes, words: tuple[PlacedWord, ...] = ()) -> bool:
+        """Append sound of the present reply; `words` in reply positions (see `ledger.queued` for where it starts).
+
+        True when there was no whole frame before: then whoever was told None by `next_due` has to ask again.
+        """
+        was_dry = self.ledger.queued - self.ledger.sent < self._frame_samples
         self._sound += sound
         self.ledger.queue(self.audio.samples(len(sound)), words)
         self._chunk_ends.append(self.ledger.queued)
+        return was_dry
 
     def finish(self) -> None:
         """The reply is complete. Its last frame is filled up with silence."""
@@ -95,24 +101,25 @@ class Pacer:
 
     def due(self, now: float) -> tuple[CarrierCommand, ...]:
         """Whole frames that may leave now, as one `PlayAudio`, and the mark that follows them; `()` if none may."""
-        frames = self._frames_due(now)
+        ledger = self.ledger
+        unsent = ledger.queued - ledger.sent
+        frames = self._frames_due(unsent, now)
         if not frames:
             return ()
-        had_room = self.has_room()
         samples = frames * self._frame_samples
-        begin = self.audio.bytes_of_samples(self.ledger.sent - self._base)
-        payload = bytes(self._sound[begin : begin + self.audio.bytes_of_samples(samples)])
-        self.ledger.send(samples, now)
+        begin = (ledger.sent - self._base) * self._sample_bytes
+        payload = bytes(self._sound[begin : begin + samples * self._sample_bytes])
+        ledger.send(samples, now)
         self._forget(now)
-        if not had_room and self.has_room() and self._on_room is not None:
+        if unsent - samples < self._capacity_samples <= unsent and self._on_room is not None:
             self._on_room()
         name = self.ledger.mark() if self._mark_is_due() else None
         return (PlayAudio(payload),) if name is None else (PlayAudio(payload), PlaceMark(name))
 
     def next_due(self, now: float) -> float | None:
         """When `due` will have something; None as long as nothing is queued, or the sound is held."""
-        ready = self.unsent_samples // self._frame_samples
-        if self.held or not ready:
+        ready = (self.ledger.queued - self.ledger.sent) // self._frame_samples
+        if self._cut is not None or not ready:
             return None
         wanted_s = min(self._tick_s, ready * FRAME_MS / 1000)
         return now + max(0.0, self.ledger.buffered_s(now) + wanted_s - self._lead_s)
@@ -151,13 +158,13 @@ class Pacer:
         if self.unsent_samples and (not self._chunk_ends or self._chunk_ends[-1] < self.ledger.queued):
             self._chunk_ends.append(self.ledger.queued)
 
-    def _frames_due(self, now: float) -> int:
-        if self.held:
+    def _frames_due(self, unsent: int, now: float) -> int:
+        if self._cut is not None or unsent < self._frame_samples:
             return 0
         allowed_s = self._lead_s - self.ledger.buffered_s(now)
         # A rounding error of the clock must not cost a whole frame.
         allowed = int(allowed_s * 1000 / FRAME_MS + 1e-6)
-        return max(0, min(allowed, self.unsent_samples // self._frame_samples))
+        return max(0, min(allowed, unsent // self._frame_samples))
 
     def _mark_is_due(self) -> bool:
         sent = self.ledger.sent
@@ -173,7 +180,7 @@ class Pacer:
     def _forget(self, now: float) -> None:
         surplus = self.ledger.heard(now) - self._kept_samples - self._base
         if surplus > self._kept_samples:
-            del self._sound[: self.audio.bytes_of_samples(surplus)]
+            del self._sound[: surplus * self._sample_bytes]
             self._base += surplus
 
 

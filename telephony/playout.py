@@ -84,7 +84,8 @@ class PlayoutLedger:
         self._floor = 0  # heard for certain, or already reported: heard never falls below
         self._proven = 0
         self._late_s = 0.0
-        self._play_end = 0.0
+        self.play_end = 0.0
+        """When the far end will have played all that was sent, by the clock."""
         self._words: list[PlacedWord] = []
         self._marks: deque[tuple[str, _Mark]] = deque()
         self.underrun_s = 0.0
@@ -108,9 +109,9 @@ class PlayoutLedger:
         """`samples` left for the far end. It plays them right after what it still holds."""
         if self.sent + samples > self.queued:
             raise ValueError(f"{samples} samples sent, {self.queued - self.sent} queued")
-        if 0.0 < self._play_end < now:
-            self.underrun_s += now - self._play_end
-        self._play_end = max(self._play_end, now) + samples / self._rate_hz
+        if 0.0 < self.play_end < now:
+            self.underrun_s += now - self.play_end
+        self.play_end = max(self.play_end, now) + samples / self._rate_hz
         self.sent += samples
 
     def mark(self) -> str | None:
@@ -119,7 +120,7 @@ class PlayoutLedger:
             return None
         self._marks_placed += 1
         name = f"{self._generation}.{self._marks_placed}"
-        self._marks.append((name, _Mark(self.sent, self._play_end)))
+        self._marks.append((name, _Mark(self.sent, self.play_end)))
         return name
 
     def mark_reached(self, name: str, now: float) -> bool:
@@ -140,7 +141,7 @@ class PlayoutLedger:
 
     def buffered_s(self, now: float) -> float:
         """Seconds of sound that the far end still holds, by the clock."""
-        return max(0.0, self._play_end - now)
+        return max(0.0, self.play_end - now)
 
     def heard(self, now: float) -> int:
         """Samples of the reply that the caller has heard by `now`."""
@@ -151,7 +152,7 @@ class PlayoutLedger:
             overdue = now - oldest.expected_at - usual
             if overdue > max(late_s, _MARK_JITTER_S):
                 late_s = overdue
-        unplayed = max(0.0, self._play_end + late_s - now) * self._rate_hz
+        unplayed = max(0.0, self.play_end + late_s - now) * self._rate_hz
         estimate = self.sent - round(unplayed) if self.sent else 0
         self._floor = max(self._floor, self._proven, min(estimate, self.sent))
         return self._floor
@@ -168,7 +169,7 @@ class PlayoutLedger:
         """When `finished` turns true at the latest, if nothing more is queued: marks that never come are not awaited
         for ever."""
         grace = 2 * _UNPROVEN_LATENESS_S if self._marks_supported else 0.0
-        return self._play_end + grace
+        return self.play_end + grace
 
     def peek(self, now: float) -> Heard:
         """What was heard up to now, without cutting."""
@@ -189,7 +190,7 @@ class PlayoutLedger:
         self._generation += 1
         self._marks.clear()
         self.sent = heard.samples
-        self._play_end = 0.0
+        self.play_end = 0.0
         self._late_s = 0.0
         return heard
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 CHUNK_SAMPLES = 256
 CONTEXT_SAMPLES = 32
 BATCH = 128
-"""Calls computed at once. More would gain nothing, and fill the cache with scratch space: 10 kB a call."""
+"""The most calls to compute at once. More would gain nothing, and flood the cache with scratch space, 10 kB a call."""
 
 STATE_SIZE = 256
 """Floats that a call carries from chunk to chunk: 128 that the LSTM said, then its 128 cells."""
@@ -93,13 +93,10 @@ class Silero:
     def __call__(self, samples: Floats, state: Floats) -> Floats:
         """Probabilities of speech, [calls]; moves `state`, [calls, 256], on in place. A call begins with zeros.
 
-        `samples` is [calls, 288] in [-1, 1): the last 32 of the chunk before, zeros if none, and 256 new ones.
+        `samples` is [calls, 288] in [-1, 1): the last 32 of the chunk before, zeros if none, and 256 new ones. At most
+        `BATCH` calls.
         """
-        scores = np.empty(len(samples), np.float32)
-        for start in range(0, len(samples), BATCH):
-            block = slice(start, start + BATCH)
-            magnitudes = self._transform(samples[block])
-            scores[block] = self._remember(self._convolve(magnitudes), state[block])
+        scores = self._remember(self._convolve(self._transform(samples)), state)
         return np.asarray((1 + np.tanh(scores)) / 2, np.float32)
 
     def _transform(self, samples: Floats) -> Floats:

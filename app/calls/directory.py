@@ -15,7 +15,8 @@ import structlog
 from app.calls.errors import TokenRejected
 from app.calls.journal import Listener
 from app.calls.tokens import StreamTokens
-from app.conversation.session import CallSession, Services
+from app.conversation.services import Services
+from app.conversation.session import CallSession
 from app.conversation.state import Phase
 from telephony.carrier import CallOffered, CallStatus, Carrier, Decision, Dial, HangUp, MediaStarted, OpenStream
 from telephony.leg import Leg
@@ -142,7 +143,7 @@ class Directory:
     def _begin(self, carrier: Carrier, offered: CallOffered) -> None:
         entry = _Entry(CallSession(carrier.name, offered, self._services))
         if self._listener is not None:
-            entry.session.journal.listen(self._listener)
+            entry.session.record.journal.listen(self._listener)
         self._calls[offered.call_id] = entry
         self._services.counters.count("calls_answered", carrier=carrier.name)
         self._group.create_task(self._live(entry), name=f"call {offered.call_id}")

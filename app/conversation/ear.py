@@ -5,7 +5,8 @@ Sans I/O. Three witnesses, none of which is believed alone:
 * the *voice* detector is fast and knows no words: it says that speech is likely (`SPEECH_STARTED`);
 * the *recogniser* is slow and knows words: they confirm speech, and are what a turn consists of;
 * *silence* ends things: a short one while the agent has the floor (`SPEECH_PAUSED`: find out what that was), a longer
-  one while the caller has it (`TURN_ENDED`), as long as patience asks for.
+  one while the caller has it (`TURN_ENDED`). How long is a matter of patience: less when the words are complete, more
+  when they trail off or are spelled, and never less than this caller's own pauses ask for.
 
 While the agent has the floor (`disputed`), speech counts as meant for us once it has words that are no backchannel, or
 has lasted `sustained_ms`. Otherwise it is dismissed when it ends.
@@ -29,6 +30,11 @@ TRAILING_EN = frozenset(
 )
 """Words that nobody ends a turn with, English: whoever pauses after one is not done."""
 
+SPELLED_EN = frozenset(
+    "zero oh one two three four five six seven eight nine double triple dash dot at hyphen underscore".split()
+)
+"""Words of which numbers and addresses are spelled, English; single letters count too."""
+
 
 @dataclass(frozen=True, slots=True)
 class EarSettings:
@@ -47,9 +53,14 @@ class EarSettings:
     complete_ms: float = 300.0
     """The same when the words make a complete turn."""
     trailing_ms: float = 1200.0
-    """The same when the words clearly go on."""
+    """The same when the words clearly go on: "and...", "um"."""
+    spelling_ms: float = 1000.0
+    """The same while the caller gives digits or spells."""
+    slowest_ms: float = 1500.0
+    """The most that a caller's own way of pausing may add up to."""
     backchannels: frozenset[str] = BACKCHANNELS_EN
     trailing: frozenset[str] = TRAILING_EN
+    spelled: frozenset[str] = SPELLED_EN
 
 
 def spoken_words(text: str) -> str:
@@ -58,6 +69,10 @@ def spoken_words(text: str) -> str:
     return " ".join(kept.split())
 
 
+_SHORTEST_PAUSE_MS = 150.0
+"""Silence inside a word or between syllables is no pause."""
+_LEARNING = 0.4
+"""Weight of the latest pause; a call has few."""
 _DETECTOR_S = 0.032
 """What one verdict of the voice detector covers."""
 
@@ -71,6 +86,7 @@ class Ear:
     def __init__(self, settings: EarSettings | None = None) -> None:
         self._settings = settings or EarSettings()
         self._voiced = False
+        self._usual_pause_ms = 0.0
         self._onset_at: float | None
         self._sustained_from: float | None  # voice since then, without a pause long enough to be told
         self.began_at: float | None
@@ -160,6 +176,7 @@ class Ear:
     def _voice_heard(self, now: float) -> list[Event]:
         if self._onset_at is None:
             self._onset_at = now - _DETECTOR_S
+        self._learn_pause(now)
         self.last_voice_at = now
         events: list[Event] = []
         if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
@@ -191,12 +208,23 @@ class Ear:
 
     def patience_ms(self) -> float:
         """Silence, in ms, that ends the present turn."""
+        settings = self._settings
         spoken = spoken_words(self.words).split()
-        if spoken and spoken[-1] in self._settings.trailing:
-            return self._settings.trailing_ms
         if self._partial.complete:
-            return self._settings.complete_ms
-        return self._settings.endpoint_ms
+            return settings.complete_ms
+        if spoken and spoken[-1] in settings.trailing:
+            return settings.trailing_ms
+        if len(spoken) > 1 and all(len(word) == 1 or word in settings.spelled for word in spoken[-2:]):
+            return settings.spelling_ms
+        return max(settings.endpoint_ms, min(1.5 * self._usual_pause_ms, settings.slowest_ms))
+
+    def _learn_pause(self, now: float) -> None:
+        """The caller speaks on after a pause inside a turn: this is how he pauses."""
+        if self.began_at is None or self.last_voice_at is None:
+            return
+        pause_ms = (now - self.last_voice_at) * 1000
+        if _SHORTEST_PAUSE_MS < pause_ms < self._settings.slowest_ms:
+            self._usual_pause_ms += _LEARNING * (pause_ms - self._usual_pause_ms)
 
     def _confirm(self, now: float) -> list[Event]:
         if self.began_at is None:  # words without voice: the detector missed a faint voice

@@ -1,7 +1,8 @@
 """Hearing: the caller's audio on its way to the recogniser and the voice detector, and what they make of it.
 
 The recogniser is opened when the call is answered, reopened when it is lost, and never waited for: audio that comes
-before it is ready waits in a small ring.
+before it is ready waits in a small ring. While the agent can be heard, the recogniser gets silence until somebody
+speaks who is not the agent's own echo; then it gets what was just said as well.
 """
 
 from collections import deque
@@ -10,14 +11,20 @@ from typing import Protocol
 
 from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionGap, SpeechToText
 from providers.errors import ProviderError
-from telephony.audio import TELEPHONE
+from telephony.audio import FRAME_BYTES, MULAW_SILENCE, TELEPHONE
 from telephony.clock import Clock
+from telephony.echo import EchoGuard
 from telephony.vad import VoiceFrame
 
 _WAITING_FRAMES = 150
 """Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""
 _ANSWER_LOST_S = 3.0
 """A question that was not answered within so long will not be answered any more."""
+_PRE_ROLL_FRAMES = 20
+"""How much of what was said before speech was detected the recogniser gets: 400 ms."""
+_MAYBE_VOICE = 0.2
+"""Probability below which nobody would take it for speech anyway."""
+_SILENT = bytes([MULAW_SILENCE]) * FRAME_BYTES
 _REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses before the recogniser is opened again; the last one repeats."""
 
@@ -58,25 +65,56 @@ class Hearing:
     """One call's ears, from answer to hang-up."""
 
     def __init__(
-        self, recogniser: SpeechToText, activity: VoiceDetector, observer: HearingObserver, clock: Clock
+        self,
+        recogniser: SpeechToText,
+        activity: VoiceDetector,
+        observer: HearingObserver,
+        clock: Clock,
+        echo: EchoGuard | None = None,
     ) -> None:
+        """`echo` is told elsewhere what the agent says."""
         self._recogniser = recogniser
         self._observer = observer
         self._clock = clock
-        self._channel = activity.open(observer.voice, observer.hearing_crashed)
+        self._channel = activity.open(self._verdict, observer.hearing_crashed)
         self._recognition: Recognition | None = None
         self._waiting: deque[bytes] = deque()
         self._lost_bytes = 0
+        self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
+        self._withheld: deque[bytes] = deque(maxlen=_PRE_ROLL_FRAMES)
+        self._attentive = False
         self._asked: deque[float] = deque()  # when each `finalize` that is still to be answered was sent
         self.opened_at: float | None = None
         """When the present recognition was opened; None while there is none."""
 
     def audio(self, payload: bytes) -> None:
         """Audio of the caller, µ-law 8 kHz. Never blocks."""
+        now = self._clock.now()
         self._channel.feed(payload)
-        if self._recognition is not None:
+        self._echo.heard(payload, now)
+        if self._recognition is None:
+            self._wait(payload)
+        elif self._attentive or not self._echo.audible(now):
             self._recognition.send(payload)
-            return
+        else:
+            self._withheld.append(payload)
+            self._recognition.send(_SILENT if len(payload) == len(_SILENT) else bytes([MULAW_SILENCE]) * len(payload))
+
+    def attend(self, attentive: bool) -> None:
+        """Somebody speaks (or does no longer) who is not the echo: the recogniser hears him, and how he began."""
+        if attentive and not self._attentive and self._recognition is not None:
+            while self._withheld:
+                self._recognition.send(self._withheld.popleft())
+        self._withheld.clear()
+        self._attentive = attentive
+
+    def _verdict(self, frame: VoiceFrame) -> None:
+        """The voice detector's verdict, without the agent's own voice."""
+        if frame.probability >= _MAYBE_VOICE and self._echo.audible(frame.now) and self._echo.is_echo(frame.now):
+            frame = VoiceFrame(0.0, frame.level_dbfs, frame.now)
+        self._observer.voice(frame)
+
+    def _wait(self, payload: bytes) -> None:
         self._waiting.append(payload)
         if len(self._waiting) > _WAITING_FRAMES:
             self._lost_bytes += len(self._waiting.popleft())

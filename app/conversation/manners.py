@@ -16,6 +16,10 @@ class Manners:
     """What a vendor's model is told about its part; the embedded dialogue has its own file."""
     greeting: str = ""
     """Said when the call is answered; empty: the model speaks first."""
+    notice: str = ""
+    """Said before the greeting, to its end whatever the caller does: a legal notice."""
+    filler: str = "One moment, please."
+    """Said while tools take their time; empty: nothing."""
     reprompt: str = "Are you still there?"
     goodbye: str = "I can't hear you any more, so I'll hang up now. Goodbye."
     time_up: str = "I'm sorry, our time is up. Please call again if you need anything else. Goodbye."
@@ -74,5 +78,5 @@ class Manners:
 
     def phrases(self) -> tuple[str, ...]:
         """All texts that can be synthesised before anybody calls."""
-        texts = (self.greeting, self.reprompt, self.goodbye, self.time_up, self.apology, self.failed)
+        texts = (self.notice, self.greeting, self.reprompt, self.goodbye, self.time_up, self.apology, self.failed)
         return tuple(text for text in texts if text)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from app.conversation.turn import Turn, TurnOutcome, TurnReason
 from telephony.audio import TELEPHONE, AudioFormat
-from telephony.carrier import CarrierCommand
+from telephony.carrier import CarrierCommand, PlayAudio
+from telephony.echo import EchoGuard
 from telephony.leg import Leg
 from telephony.pacing import Pacer
 from telephony.playout import Certainty, Heard, PlayoutLedger
@@ -29,9 +30,11 @@ class MouthObserver(Protocol):
 class Mouth:
     """Speaks one reply at a time over whichever leg is attached. A `telephony.leg.Playout`."""
 
-    def __init__(self, observer: MouthObserver, *, lead_ms: int) -> None:
+    def __init__(self, observer: MouthObserver, *, lead_ms: int, echo: EchoGuard | None = None) -> None:
+        """`echo` hears of everything that will sound at the caller's ear."""
         self._observer = observer
         self._lead_ms = lead_ms
+        self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
         self._leg: Leg | None = None
         self._started = False
         self.turn: Turn | None = None
@@ -39,6 +42,7 @@ class Mouth:
 
     def _prepare(self, audio: AudioFormat, *, marks: bool) -> None:
         self._marks = marks
+        self._telephone = audio == TELEPHONE
         self.ledger = PlayoutLedger(audio.rate_hz, marks=marks)
         self.pacer = Pacer(audio, self.ledger, lead_ms=self._lead_ms, on_room=self._observer.reply_room)
 
@@ -63,7 +67,12 @@ class Mouth:
 
     def due(self, now: float) -> tuple[CarrierCommand, ...]:
         commands = self.pacer.due(now)
-        if commands and not self._started and self.turn is not None:
+        if not commands:
+            return commands
+        sound = commands[0]
+        if isinstance(sound, PlayAudio) and self._telephone:
+            self._echo.played(sound.payload, self.ledger.play_end - len(sound.payload) / TELEPHONE.rate_hz)
+        if not self._started and self.turn is not None:
             self._started = True
             self._observer.reply_started(self.turn, now)
         return commands
@@ -88,6 +97,7 @@ class Mouth:
         """Phase one of an interruption: stop the sound, and keep it."""
         playing = self._started and not self.pacer.held
         heard = self.pacer.hold(now)
+        self._echo.cleared(now)
         if playing and self._leg is not None:
             self._leg.clear()
         return heard

@@ -1,94 +1,29 @@
-"""A call's session: it hears, decides by the state machine, and performs what the machine says.
+"""A call's session: it decides by the state machine, and performs what the machine says.
 
 A session is keyed by call, not by socket: legs attach and detach, the session stays. It owns the call's one
 `TaskGroup`; its tasks are the recogniser's reader, the deadline keeper, the reply in progress, and a reader and a
 writer for the attached leg. Everything else is a synchronous function, so that nothing can come between a decision and
-its effect.
+its effect. What the caller does comes from `CallerSide`, what becomes of a reply from `AgentSide`.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from app.calls.journal import (
-    AudioLost,
-    CallAnswered,
-    CallEnded,
-    CallerPartial,
-    CallerSaid,
-    FloorChanged,
-    Journal,
-    JournalEvent,
-    LegAttached,
-    LegDetached,
-    ProviderFailed,
-    ReplyEnded,
-    ReplyStarted,
-    ToolCalled,
-    ToolReturned,
-    TurnMeasured,
-)
+from app.calls.journal import CallAnswered, CallEnded, FloorChanged, LegAttached, LegDetached
+from app.conversation.agent import AgentSide
+from app.conversation.caller import CallerSide
 from app.conversation.deadlines import DeadlineTable
-from app.conversation.ear import Ear
-from app.conversation.hearing import Hearing, VoiceDetector
-from app.conversation.manners import Manners
-from app.conversation.mouth import Mouth
-from app.conversation.phrasebook import Phrasebook
+from app.conversation.record import CallRecord
+from app.conversation.services import Services
 from app.conversation.state import Action, CallState, Event, Floor, Phase, step
-from app.conversation.tools import END_CALL, TRANSFER_CALL, CallContext, Toolbox
-from app.conversation.transcript import Transcript
-from app.conversation.turn import Phrase, Then, Turn, TurnReason
+from app.conversation.turn import Then, Turn, TurnReason
 from app.telemetry.latency import LatencyMetrics
-from providers.base import (
-    FinalTranscript,
-    LanguageModel,
-    PartialTranscript,
-    RecognitionGap,
-    ReplyRequest,
-    SpeechToText,
-    TextToSpeech,
-    ToolCall,
-    ToolResult,
-)
-from providers.errors import ProviderError, ProviderMalformed
+from telephony.audio import TELEPHONE
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
-from telephony.clock import Alarm, Clock
+from telephony.clock import Alarm
+from telephony.echo import EchoGuard
 from telephony.leg import Leg
-from telephony.vad import VoiceFrame
-
-_MAX_DIGITS = 32
-
-
-class Counters(Protocol):
-    """Where hot paths count."""
-
-    def count(self, name: str, **labels: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Providers:
-    """Who listens, thinks and speaks."""
-
-    stt: SpeechToText
-    llm: LanguageModel
-    tts: TextToSpeech
-
-    def names(self) -> dict[str, str]:
-        return {"stt": self.stt.name, "llm": self.llm.name, "tts": self.tts.name}
-
-
-@dataclass(frozen=True)
-class Services:
-    """What all sessions of a process share."""
-
-    providers: Providers
-    activity: VoiceDetector
-    toolbox: Toolbox
-    phrasebook: Phrasebook
-    manners: Manners
-    counters: Counters
-    clock: Clock
 
 
 class CallSession:
@@ -99,35 +34,28 @@ class CallSession:
         self.offered = offered
         self.carrier = carrier
         self.state = CallState()
-        self.journal = Journal()
-        self.transcript = Transcript()
+        self.record = CallRecord(services.clock, services.counters)
         self.end_reason = ""
         self.transfer_reason = ""
         self._services = services
         self._manners = services.manners
         self._clock = services.clock
-        self._counters = services.counters
-        self._began = self._clock.now()
-        self._ear = Ear(self._manners.ear)
-        self._mouth = Mouth(self, lead_ms=self._manners.lead_ms)
-        self._hearing = Hearing(services.providers.stt, services.activity, self, self._clock)
         self._deadlines = DeadlineTable()
         self._alarm = Alarm(self._clock)
+        echo = EchoGuard(TELEPHONE.rate_hz)
+        self._caller = CallerSide(services, self.record, self._deadlines, self, echo)
+        self._agent = AgentSide(offered, services, self.record, self._deadlines, self, echo)
         self._group: asyncio.TaskGroup | None = None
-        self._turn_task: asyncio.Task[None] | None = None
         self._leg: Leg | None = None
-        self._turns = 0
         self._asked_whether_there = 0
         self._failures = 0
-        self._digits = ""
-        self._awaiting_final = False
-        self._caller_half = LatencyMetrics()
+        self._noticed = False
         self._silence_deadline = 0.0
         self._goodbye = self._goodbye_reason = ""
         self._crash: Exception | None = None
         self._perform: Mapping[Action, Callable[[], None]] = {
             Action.GREET: self._greet,
-            Action.FINALIZE: self._finalize,
+            Action.FINALIZE: self._caller.finalize,
             Action.BEGIN_REPLY: self._begin_reply,
             Action.CANCEL_REPLY: self._cancel_reply,
             Action.HOLD: self._hold,
@@ -138,7 +66,7 @@ class CallSession:
             Action.SAY_GOODBYE: self._say_goodbye,
             Action.COLLECT_DIGIT: self._collect_digit,
             Action.RETURN_TO_LISTENING: self._return_to_listening,
-            Action.SUSPEND: self._suspend,
+            Action.SUSPEND: self._agent.suspend,
             Action.REATTACH: self._reattach,
             Action.CLOSE_LEG: self._close_leg,
             Action.FINISH: self._finish,
@@ -148,37 +76,36 @@ class CallSession:
 
     async def run(self) -> None:
         """Live until the call has ended. Raises only for bugs of ours; whatever happens, the journal is closed."""
-        self._record(
+        self.record.add(
             CallAnswered(
                 at=0.0,
                 call_id=self.call_id,
                 carrier=self.carrier,
                 caller=self.offered.caller,
                 called=self.offered.called,
-                answered_at=self._clock.today().isoformat(timespec="seconds"),
+                answered_at=self.record.answered_at.isoformat(timespec="seconds"),
                 providers=self._services.providers.names(),
                 variables=dict(self.offered.variables),
             )
         )
-        self._deadlines.set("limit", self._began + self._manners.limit_s)
-        self._deadlines.set("phase", self._began + self._manners.media_s)
+        self._deadlines.set("limit", self.record.began + self._manners.limit_s)
+        self._deadlines.set("phase", self.record.began + self._manners.media_s)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                hearing = group.create_task(self._hearing.run())
+                hearing = group.create_task(self._caller.hearing.run())
                 await self._keep_deadlines()
                 hearing.cancel()
-                if self._turn_task is not None:
-                    self._turn_task.cancel()
+                self._agent.end(TurnReason.LOST)
         finally:
             self._group = None
             try:
-                self._end_turn(TurnReason.LOST)
+                self._agent.end(TurnReason.LOST)
             finally:
                 if self._leg is not None:
                     self._leg.close()
                 self.state = CallState(Phase.ENDED, self.state.floor)
-                self._record(CallEnded(at=self._at(), reason=self.end_reason or "crashed"))
+                self.record.add(CallEnded(at=self.record.at(), reason=self.end_reason or "crashed"))
 
     def attach(self, leg: Leg, stream_id: str) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone.
@@ -193,9 +120,9 @@ class CallSession:
         older, self._leg = self._leg, leg
         if older is not None:
             older.close()
-            self._mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
-        self._mouth.attach(leg)
-        self._record(LegAttached(at=self._at(), stream_id=stream_id))
+            self._agent.mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
+        self._agent.mouth.attach(leg)
+        self.record.add(LegAttached(at=self.record.at(), stream_id=stream_id))
         self._group.create_task(self._serve(leg, detached))
         self.dispatch(Event.LEG_ATTACHED)
         return detached
@@ -213,7 +140,7 @@ class CallSession:
     async def _serve(self, leg: Leg, detached: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(leg.play(self._mouth))
+                writer = group.create_task(leg.play(self._agent.mouth))
                 async for event in leg:
                     self._receive(event)
                 writer.cancel()
@@ -222,8 +149,64 @@ class CallSession:
             detached.set()
             if self._leg is leg:
                 self._leg = None
-                self._record(LegDetached(at=self._at(), reason=self.state.phase.value))
+                self.record.add(LegDetached(at=self.record.at(), reason=self.state.phase.value))
                 self.dispatch(Event.LEG_LOST)
+
+    def _receive(self, event: CarrierEvent) -> None:
+        match event:
+            case AudioReceived(payload):
+                self._caller.hearing.audio(payload)
+            case MarkReached(name):
+                self._agent.mark_reached(name)
+            case DigitPressed(digit):
+                self._caller.key(digit)
+            case _:  # started and stopped: the leg's own beginning and end
+                pass
+
+    # deciding
+
+    def dispatch(self, event: Event) -> None:
+        """Take one step of the state machine and perform what it says."""
+        before, turns = self.state, self._agent.turns
+        self.state, actions = step(before, event)
+        if self.state is before:
+            self.record.counters.count("events_ignored", event=event.name.lower())
+            return
+        for action in actions:
+            self._perform[action]()
+        if self.state != before:
+            floor, phase = self.state.floor.value, self.state.phase.value
+            self.record.add(FloorChanged(at=self.record.at(), floor=floor, phase=phase))
+        if self.state != before or self._agent.turns != turns:  # a new reply has a deadline of its own
+            self._arm()
+        if Action.RETURN_TO_LISTENING in actions:
+            self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
+        self._alarm.ring()
+
+    def follow(self, events: list[Event]) -> None:
+        """Act on what the caller does. While something is said that he must hear to its end it waits until then."""
+        turn = self._agent.turn
+        if turn is None or turn.interruptible:
+            for event in events:
+                self.dispatch(event)
+
+    def disputed(self) -> bool:
+        """The agent has, or is about to have, the floor."""
+        return self.state.floor in (Floor.THINKING, Floor.SPEAKING, Floor.INTERRUPTED)
+
+    def _catch_up(self) -> None:
+        """What the caller did meanwhile happens now; without it the greeting is due."""
+        ear = self._caller.ear
+        if self._caller.digits:
+            self.dispatch(Event.DIGIT_PRESSED)
+        elif ear.began_at is not None:
+            self.dispatch(Event.SPEECH_STARTED)
+            if not ear.speaking:
+                self.dispatch(Event.TURN_ENDED)
+        else:
+            self.dispatch(Event.GREETING_DUE)
+
+    # deadlines
 
     async def _keep_deadlines(self) -> None:
         while self.state.phase is not Phase.ENDED:
@@ -232,93 +215,6 @@ class CallSession:
                 raise self._crash
             while (name := self._deadlines.expire(self._clock.now())) is not None:
                 self._expire(name)
-
-    # what is heard
-
-    def _receive(self, event: CarrierEvent) -> None:
-        match event:
-            case AudioReceived(payload):
-                self._hearing.audio(payload)
-            case MarkReached(name):
-                if self._mouth.ledger.mark_reached(name, self._clock.now()):
-                    self._check_playout()
-            case DigitPressed(digit):
-                if len(self._digits) < _MAX_DIGITS:
-                    self._digits += digit
-                self.dispatch(Event.DIGIT_PRESSED)
-            case _:  # started and stopped: the leg's own beginning and end
-                pass
-
-    @property
-    def _disputed(self) -> bool:
-        return self.state.floor in (Floor.THINKING, Floor.SPEAKING, Floor.INTERRUPTED)
-
-    def voice(self, frame: VoiceFrame) -> None:
-        """The voice detector's verdict, every 32 ms."""
-        for event in self._ear.voice(frame.probability, frame.now, disputed=self._disputed):
-            if event is Event.TURN_ENDED:
-                self._caller_half.turn_ended = frame.now
-            self.dispatch(event)
-
-    def partial(self, transcript: PartialTranscript) -> None:
-        """The recogniser's present reading."""
-        now = self._clock.now()
-        if transcript.text and self._caller_half.asr_partial is None:
-            self._caller_half.asr_partial = now
-        if transcript.text != self._ear.words:
-            self._record(CallerPartial(at=self._at(), text=transcript.text))
-        for event in self._ear.partial(transcript, now, disputed=self._disputed):
-            self.dispatch(event)
-
-    def final(self, transcript: FinalTranscript) -> None:
-        """Words that stay. An answer to a question that nobody waits for any more is dropped: its words were taken
-        from the last partial already."""
-        if transcript.finalized and not self._awaiting_final:
-            self.late_final()
-            return
-        if transcript.finalized or transcript.ends_turn:
-            self._awaiting_final = False
-            self._deadlines.clear("final")
-        for event in self._ear.final(transcript, self._clock.now(), disputed=self._disputed):
-            self.dispatch(event)
-
-    def late_final(self) -> None:
-        """An answer to a question that was given up on."""
-        self._counters.count("late_finals")
-
-    def gap(self, gap: RecognitionGap) -> None:
-        """Audio was lost on the way to words."""
-        self._record(AudioLost(at=self._at(), lost_ms=gap.lost_ms, reason=gap.reason))
-
-    def hearing_crashed(self, error: Exception) -> None:
-        """A bug of ours surfaced in the process's voice detector: it is this call's bug, and ends this call."""
-        self._crash = error
-        self._alarm.ring()
-
-    def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None:
-        """The recogniser is gone for now; without it for long there is no conversation."""
-        self._provider_failed(failure)
-        if failures_in_a_row > self._manners.failures and self.state.phase is Phase.LIVE:
-            self._request_goodbye(self._manners.failed, "recognition failed")
-
-    # deciding
-
-    def dispatch(self, event: Event) -> None:
-        """Take one step of the state machine and perform what it says."""
-        before, turns = self.state, self._turns
-        self.state, actions = step(before, event)
-        if self.state is before:
-            self._counters.count("events_ignored", event=event.name.lower())
-            return
-        for action in actions:
-            self._perform[action]()
-        if self.state != before:
-            self._record(FloorChanged(at=self._at(), floor=self.state.floor.value, phase=self.state.phase.value))
-        if self.state != before or self._turns != turns:  # a new reply has a deadline of its own
-            self._arm()
-        if Action.RETURN_TO_LISTENING in actions:
-            self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
-        self._alarm.ring()
 
     def _arm(self) -> None:
         """Give the new state its deadline."""
@@ -344,15 +240,11 @@ class CallSession:
                 self.end_reason = self.end_reason or "no media"
                 self.dispatch(Event.PHASE_EXPIRED)
             case "final":
-                self._awaiting_final = False
-                self._counters.count("finals_missed")
-                last = FinalTranscript(self._ear.unfinished, finalized=True)
-                for event in self._ear.final(last, self._clock.now(), disputed=self._disputed):
-                    self.dispatch(event)
+                self._caller.final_missed()
             case "digits":
                 self.dispatch(Event.TURN_UNDERSTOOD)
             case "playout":
-                self._check_playout()
+                self._agent.check_playout()
             case "limit":
                 self._deadlines.set("overtime", self._clock.now() + self._manners.grace_s)
                 self._request_goodbye(self._manners.time_up, "time is up")
@@ -360,112 +252,61 @@ class CallSession:
                 self.end("time is up")
 
     def _floor_expired(self) -> None:
-        if self.state.floor is Floor.SPEAKING:
-            ledger, now = self._mouth.ledger, self._clock.now()
-            quiet_since = now - self._manners.stall_s
-            if ledger.finish_expected_at() > quiet_since or ledger.sent < ledger.queued:
-                self._deadlines.set("floor", now + self._manners.stall_s)
-                return
+        now, stall_s = self._clock.now(), self._manners.stall_s
+        if self.state.floor is Floor.SPEAKING and not self._agent.stalled(now - stall_s):
+            self._deadlines.set("floor", now + stall_s)
         elif self.state.floor is Floor.LISTENING and self._asked_whether_there >= self._manners.reprompts:
             self._request_goodbye(self._manners.goodbye, "caller silent")
-            return
-        self.dispatch(Event.FLOOR_EXPIRED)
+        else:
+            self.dispatch(Event.FLOOR_EXPIRED)
 
-    # performing: the caller's turn
+    def deadline_moved(self) -> None:
+        """Look at the deadlines again."""
+        self._alarm.ring()
 
-    def _finalize(self) -> None:
-        if self._awaiting_final:
-            return
-        self._awaiting_final = self._hearing.finalize()
-        wait = self._manners.final_s if self._awaiting_final else 0.0
-        self._deadlines.set("final", self._clock.now() + wait)
+    # performing: turns
+
+    def _greet(self) -> None:
+        if self._manners.notice and not self._noticed:
+            self._noticed = True
+            self._agent.say(self._manners.notice, Then.GREET, interruptible=False)
+        elif self._manners.greeting:
+            self._agent.say(self._manners.greeting)
+        else:
+            self._agent.think(LatencyMetrics())
+
+    def _begin_reply(self) -> None:
+        turn = self._caller.take_turn()
+        if turn.words or turn.digits:
+            self._asked_whether_there = 0
+            self._goodbye = ""
+        self._agent.think(turn.metrics)
 
     def _collect_digit(self) -> None:
-        gap = 0.0 if self._digits.endswith("#") else self._manners.digit_gap_s
-        complete_at = self._clock.now() + gap
-        self._deadlines.set("digits", complete_at)
+        complete_at = self._caller.collect_digits()
         self._silence_deadline = complete_at + self._manners.silence_s  # a pressed key is a sign of life
 
     def _return_to_listening(self) -> None:
         """It was noise: the caller's silence goes on being counted where it was, noise cannot reset it."""
-        self._caller_half = LatencyMetrics()
-
-    # performing: the agent's turn
-
-    def _greet(self) -> None:
-        if self._manners.greeting:
-            self._say(self._manners.greeting)
-        else:
-            self._think()
-
-    def _begin_reply(self) -> None:
-        self._deadlines.clear("digits")
-        self._deadlines.clear("final")
-        self._awaiting_final = False
-        digits, self._digits = self._digits.rstrip("#") or self._digits, ""
-        began_at, ended_at = self._ear.began_at, self._ear.last_voice_at
-        words = self._ear.take_words()
-        if words or digits:
-            self._asked_whether_there = 0
-            self._goodbye = ""
-        metrics, self._caller_half = self._caller_half, LatencyMetrics()
-        metrics.asr_complete = self._clock.now()
-        if began_at is not None:
-            metrics.audio_chunk_received = began_at
-            metrics.asr_started = max(began_at, self._hearing.opened_at or began_at)
-            metrics.speech_ended = ended_at
-        if words or not digits:
-            self._record(CallerSaid(at=self._at(), text=words))
-        if digits:
-            self._record(CallerSaid(at=self._at(), text=digits, digits=True))
-        self._think(metrics)
-
-    def _think(self, metrics: LatencyMetrics | None = None) -> None:
-        turn = self._new_turn(metrics or LatencyMetrics())
-        providers = self._services.providers
-        self._run(turn.run(providers.llm, providers.tts, self._mouth.audio))
-
-    def _say(self, text: str, then: Then = Then.LISTEN, reason: str = "") -> None:
-        turn = self._new_turn(LatencyMetrics())
-        turn.then, turn.then_reason = then, reason
-        phrase: Phrase = self._services.phrasebook.phrase(text, self._mouth.audio)
-        self._run(turn.say(phrase, self._services.providers.tts, self._mouth.audio))
-
-    def _new_turn(self, metrics: LatencyMetrics) -> Turn:
-        self._end_turn(TurnReason.CANCELLED)
-        self._turns += 1
-        turn = Turn(
-            self._turns,
-            pacer=self._mouth.pacer,
-            observer=self,
-            metrics=metrics,
-            clock=self._clock,
-            deadlines=self._manners.deadlines,
-        )
-        self._mouth.begin(turn, self._clock.now())
-        return turn
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._group is not None, "because: replies are begun by a running session only"
-        self._turn_task = self._group.create_task(work)
+        self._caller.forget_half()
 
     def _reprompt(self) -> None:
         self._asked_whether_there += 1
-        self._say(self._manners.reprompt)
+        self._agent.say(self._manners.reprompt)
 
     def _apologise(self) -> None:
         self._failures += 1
         beyond = self._failures - self._manners.failures
         if beyond <= 0:
-            self._say(self._manners.apology)
+            self._agent.say(self._manners.apology)
         elif beyond == 1:
-            self._say(self._manners.failed, Then.END, "providers failed")
+            self._agent.say(self._manners.failed, Then.END, "providers failed")
         else:  # not even that can be said
             self.end("providers failed")
 
     def _request_goodbye(self, text: str, reason: str) -> None:
         """Say this and hang up; asked for it again after it was cut short, hang up without a word."""
-        turn = self._mouth.turn
+        turn = self._agent.turn
         if turn is not None and turn.then is Then.END:
             return  # a goodbye is heard to its end
         if self._goodbye == text:
@@ -475,143 +316,66 @@ class CallSession:
             self.dispatch(Event.GOODBYE_REQUESTED)
 
     def _say_goodbye(self) -> None:
-        self._say(self._goodbye, Then.END, self._goodbye_reason)
+        self._agent.say(self._goodbye, Then.END, self._goodbye_reason)
 
     def _cancel_reply(self) -> None:
-        self._end_turn(TurnReason.CANCELLED)
+        self._agent.end(TurnReason.CANCELLED)
 
     # performing: the interruption
 
     def _hold(self) -> None:
         now = self._clock.now()
-        self._mouth.hold(now)
-        turn = self._mouth.turn
-        if turn is not None and turn.metrics.playout_started is not None and turn.metrics.stopped_at is None:
-            turn.metrics.barge_in_at = self._ear.began_at or now
-            turn.metrics.stopped_at = now
+        self._agent.hold(self._caller.ear.began_at or now, now)
 
     def _commit(self) -> None:
-        self._end_turn(TurnReason.INTERRUPTED)
+        self._agent.end(TurnReason.INTERRUPTED)
 
     def _resume(self) -> None:
-        self._mouth.resume()
-        self._caller_half = LatencyMetrics()
-        turn = self._mouth.turn
-        if turn is not None:
-            turn.metrics.barge_in_at = turn.metrics.stopped_at = None
-            self._watch_playout(turn)
+        self._agent.resume()
+        self._caller.forget_half()
 
     # performing: legs and the end
 
-    def _suspend(self) -> None:
-        self._deadlines.clear("playout")
-        self._mouth.detach(self._clock.now())
-
     def _reattach(self) -> None:
         """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
-        floor, disputed = self.state.floor, self._ear.began_at is not None
-        if floor is Floor.SPEAKING or (floor is Floor.THINKING and not disputed):
+        floor, ear = self.state.floor, self._caller.ear
+        if floor is Floor.SPEAKING or (floor is Floor.THINKING and ear.began_at is None):
             self._resume()
-            if self._mouth.turn is None:  # it failed meanwhile
+            if self._agent.turn is None:  # it failed meanwhile
                 self._apologise()
-        elif floor is not Floor.LISTENING and not self._ear.speaking:
-            self._finalize()
-        if self._digits:
+        elif floor is not Floor.LISTENING and not ear.speaking:
+            self._caller.finalize()
+        if self._caller.digits:
             self._collect_digit()
 
     def _close_leg(self) -> None:
-        self._end_turn(TurnReason.LOST)
+        self._agent.end(TurnReason.LOST)
         if self._leg is not None:
             self._leg.close()
 
     def _finish(self) -> None:
         self.end_reason = self.end_reason or "media lost"
-        self._end_turn(TurnReason.LOST)
-        if self._leg is not None:
-            self._leg.close()
+        self._close_leg()
 
-    # a reply's reports
+    # what becomes of a reply, of the recogniser, of us
 
-    def request(self) -> ReplyRequest:
-        """The context for the model, as it is now."""
-        variables = {
-            "now": self._clock.today().isoformat(timespec="seconds"),
-            "caller": self.offered.caller,
-            "called": self.offered.called,
-            **self.offered.variables,
-        }
-        own = (END_CALL, TRANSFER_CALL) if self._manners.transfer_to else (END_CALL,)
-        tools = (*self._services.toolbox.specs(), *own)
-        return ReplyRequest(self.transcript.messages(), self._manners.instructions, tools, variables)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a reply as a task of the call."""
+        assert self._group is not None, "because: replies are begun by a running session only"
+        return self._group.create_task(work)
 
-    def tool_called(self, event: ToolCalled) -> None:
-        """The reply asks for a tool."""
-        self._record(event)
-
-    def tool_returned(self, event: ToolReturned) -> None:
-        """The tool's one result."""
-        self._record(event)
-
-    async def run_tool(self, call: ToolCall) -> ToolResult:
-        """Run an application's tool for the reply."""
-        offered = self.offered
-        context = CallContext(self.call_id, offered.caller, offered.called, offered.variables)
-        return await self._services.toolbox.run(call, context)
-
-    def sound_queued(self) -> None:
-        """The pacer has something to send."""
-        self._mouth.wake()
-
-    def reply_room(self) -> None:
-        """The pacer has room again."""
-        if self._mouth.turn is not None:
-            self._mouth.turn.room()
-
-    def reply_started(self, turn: Turn, now: float) -> None:
-        """The first sound of the reply leaves."""
-        turn.metrics.playout_started = now
-        self._record(ReplyStarted(at=self._at(), turn=turn.number))
+    def reply_audible(self) -> None:
+        """The reply's first sound leaves."""
         self.dispatch(Event.REPLY_STARTED)
 
-    def generated(self, turn: Turn) -> None:
-        """Nothing more will be queued for this reply."""
-        if turn.failure is not None:
-            self._provider_failed(turn.failure)
-        self._mouth.wake()
-        if self._mouth.ledger.queued:
-            self._watch_playout(turn)
-        elif turn.failure is None and turn.then is not Then.LISTEN and not turn.said.strip():
-            self._reply_heard(turn)
-        else:
-            if turn.failure is None and turn.said.strip():
-                self._provider_failed(ProviderMalformed(self._services.providers.tts.name, "no sound for a text"))
-            self._end_turn(TurnReason.FAILED)
-            self.dispatch(Event.REPLY_FAILED)
+    def reply_failed(self) -> None:
+        """Nothing more will come of the reply."""
+        self.dispatch(Event.REPLY_FAILED)
 
-    def _watch_playout(self, turn: Turn) -> None:
-        if not turn.generating:
-            now = self._clock.now()
-            unsent_s = self._mouth.pacer.unsent_samples / self._mouth.audio.rate_hz
-            self._deadlines.set("playout", max(now, self._mouth.ledger.finish_expected_at()) + unsent_s)
-            self._alarm.ring()
-
-    def _check_playout(self) -> None:
-        turn = self._mouth.turn
-        if turn is None or turn.generating or self._mouth.pacer.held:
-            return
-        if self._mouth.ledger.finished(self._clock.now()):
-            self._reply_heard(turn)
-        elif self._deadlines.at("playout") is None:
-            self._watch_playout(turn)
-
-    def _reply_heard(self, turn: Turn) -> None:
-        if turn.failure is not None:
-            self._end_turn(TurnReason.FAILED)
-            self.dispatch(Event.REPLY_FAILED)
-            return
+    def reply_heard(self, turn: Turn) -> None:
+        """The reply was heard to its end: what it leads to happens now."""
         if turn.metrics.llm_started is not None:  # an apology that was heard mends nothing
             self._failures = 0
-        self._end_turn(TurnReason.COMPLETED)
         self.dispatch(Event.REPLY_FINISHED)
         self._silence_deadline = self._clock.now() + self._manners.silence_s
         match turn.then:
@@ -621,65 +385,17 @@ class CallSession:
                 self.transfer_reason = turn.then_reason or "the caller asked for a human"
                 self.end_reason = self.end_reason or "transferred"
                 self.dispatch(Event.TRANSFER_REQUESTED)
+            case Then.GREET:
+                self._catch_up()
             case Then.LISTEN:
                 pass
 
-    def _end_turn(self, reason: TurnReason) -> None:
-        """Whatever reply is in progress has its one outcome now."""
-        self._deadlines.clear("playout")
-        turn = self._mouth.turn
-        ended = self._mouth.end(reason, self._clock.now())
-        if turn is None or ended is None:
-            return
-        if turn.generating and self._turn_task is not None:
-            self._turn_task.cancel()
-        self._turn_task = None
-        outcome, certainty = ended
-        self._record(
-            ReplyEnded(
-                at=self._at(),
-                turn=outcome.number,
-                said=outcome.said,
-                heard=outcome.heard,
-                reason=outcome.reason.value,
-                certainty=certainty.value,
-            )
-        )
-        self._measure(turn)
+    def recogniser_lost(self, failures_in_a_row: int) -> None:
+        """Without a recogniser for long there is no conversation."""
+        if failures_in_a_row > self._manners.failures and self.state.phase is Phase.LIVE:
+            self._request_goodbye(self._manners.failed, "recognition failed")
 
-    # records
-
-    def _measure(self, turn: Turn) -> None:
-        metrics = turn.metrics
-        breaches = self._manners.budgets.breaches(metrics)
-        for breach in breaches:
-            self._counters.count("budget_breaches", stage=breach.stage)
-        stamps = {name: None if at is None else round(at - self._began, 4) for name, at in metrics.stamps().items()}
-        self._record(
-            TurnMeasured(
-                at=self._at(),
-                turn=turn.number,
-                stamps=stamps,
-                onset_s=metrics.response_onset,
-                barge_in_stop_s=metrics.barge_in_stop,
-                breaches=[
-                    f"{breach.stage} took {breach.measured_s:.3f} s, budget {breach.budget_s:g} s"
-                    for breach in breaches
-                ],
-            )
-        )
-
-    def _provider_failed(self, failure: ProviderError) -> None:
-        self._counters.count("provider_errors", provider=failure.provider, kind=type(failure).__name__)
-        self._record(
-            ProviderFailed(
-                at=self._at(), provider=failure.provider, error=type(failure).__name__, detail=failure.detail
-            )
-        )
-
-    def _at(self) -> float:
-        return round(self._clock.now() - self._began, 4)
-
-    def _record(self, event: JournalEvent) -> None:
-        self.journal.append(event)
-        self.transcript.apply(event)
+    def crashed(self, error: Exception) -> None:
+        """A bug of ours surfaced where it must not be raised: it ends this call, from the call's own task."""
+        self._crash = error
+        self._alarm.ring()

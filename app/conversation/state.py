@@ -69,6 +69,7 @@ class Event(Enum):
     REPLY_STARTED = auto()  # its first sound left
     REPLY_FINISHED = auto()  # heard to its end
     REPLY_FAILED = auto()  # nothing more will come of it
+    GREETING_DUE = auto()  # the notice before it was heard
     GOODBYE_REQUESTED = auto()  # say goodbye and hang up: silence, time limit, nobody left to think or listen
     END_REQUESTED = auto()  # hang up now
     TRANSFER_REQUESTED = auto()
@@ -175,6 +176,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.SPEECH_CONFIRMED: _to(F.PROCESSING_SPEECH),
             E.TURN_UNDERSTOOD: _to(F.THINKING, A.BEGIN_REPLY),  # the recogniser heard what the ear missed
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COLLECT_DIGIT),
+            E.GREETING_DUE: _to(F.THINKING, A.GREET),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.REPROMPT),
             E.GOODBYE_REQUESTED: _to(F.THINKING, A.SAY_GOODBYE),
         },

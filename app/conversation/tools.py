@@ -7,16 +7,19 @@ as JSON. A failure is a result too: the model is told, the caller hears an answe
 
 import asyncio
 import importlib
+import importlib.metadata
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pydantic
 
 from providers.base import ToolCall, ToolResult, ToolSpec
+from telephony.clock import Clock
 
 DEFAULT_DEADLINE_S = 8.0
 
@@ -29,6 +32,15 @@ class CallContext:
     caller: str
     called: str
     variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSetup:
+    """What tools may know when a process offers them: a folder to keep things in, and everything that was set."""
+
+    state_dir: Path
+    environment: Mapping[str, str]
+    clock: Clock
 
 
 class ToolSetupError(Exception):
@@ -93,15 +105,23 @@ class Toolbox:
         self._tools = {tool.spec.name: tool for tool in tools}
 
     @classmethod
-    def load(cls, modules: Iterable[str]) -> "Toolbox":
-        """All tools found in these modules (`package.module`). Raises `ToolSetupError` naming a module that is none."""
+    def load(cls, modules: Iterable[str], setup: ToolSetup) -> "Toolbox":
+        """All tools of these modules (`package.module`): those that stand in them, and those that their
+        `create_tools(setup)` makes, if there is one. Entry points in the group `sidetone.tools` name modules too.
+
+        Raises `ToolSetupError` for a module that cannot be imported.
+        """
         found: list[Tool] = []
+        foreign = (point.value for point in importlib.metadata.entry_points(group="sidetone.tools"))
+        modules = (*modules, *foreign)
         for name in modules:
             try:
                 module = importlib.import_module(name)
             except ImportError as error:
                 raise ToolSetupError(f"TOOLS names {name!r}, which cannot be imported: {error}") from error
             found += [value for value in vars(module).values() if isinstance(value, Tool)]
+            if hasattr(module, "create_tools"):
+                found += module.create_tools(setup)
         return cls(found)
 
     def specs(self) -> tuple[ToolSpec, ...]:

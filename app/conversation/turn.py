@@ -58,6 +58,7 @@ class Then(StrEnum):
     """What the call does once the reply was heard."""
 
     LISTEN = "listen"
+    GREET = "greet"
     END = "end"
     TRANSFER = "transfer"
 
@@ -94,7 +95,7 @@ class TurnObserver(Protocol):
     async def run_tool(self, call: ToolCall) -> ToolResult: ...
 
     def sound_queued(self) -> None:
-        """The pacer has something to send."""
+        """The pacer, which had run dry, has something to send."""
         ...
 
     def generated(self, turn: "Turn") -> None:
@@ -106,6 +107,10 @@ class TurnObserver(Protocol):
 class Deadlines:
     """How long a turn waits for its providers, in seconds."""
 
+    filler_s: float = 1.0
+    """Tools that take longer are bridged by a phrase."""
+    filler_again_s: float = 5.0
+    """And again, if they still work."""
     first_token_s: float = 4.0
     token_gap_s: float = 4.0
     first_speech_s: float = 3.0
@@ -124,7 +129,9 @@ class Turn:
         metrics: LatencyMetrics,
         clock: Clock,
         deadlines: Deadlines | None = None,
+        filler: str = "",
     ) -> None:
+        """`filler` is spoken while tools take their time."""
         self.number = number
         self.metrics = metrics
         self.then = Then.LISTEN
@@ -132,6 +139,11 @@ class Turn:
         self.said = ""
         self.failure: ProviderError | None = None
         self.generating = True
+        self.working = False
+        """Tools are at work: silence is no stall, they have deadlines of their own."""
+        self.interruptible = True
+        """False: it is finished first, whatever the caller does (a legal notice)."""
+        self._filler = filler
         self._said_before_tools = 0
         self._pacer = pacer
         self._observer: TurnObserver | None = observer
@@ -183,7 +195,7 @@ class Turn:
         try:
             for _ in range(_MAX_TOOL_ROUNDS):
                 calls = await self._read_reply(model, chunker, pieces)
-                if not await self._run_tools(calls):
+                if not await self._run_tools(calls, pieces):
                     break
                 self.said = f"{self.said.rstrip()} " if self.said else ""
             for piece in chunker.flush():
@@ -221,7 +233,7 @@ class Turn:
                 await pieces.put(piece)
         return calls
 
-    async def _run_tools(self, calls: list[ToolCall]) -> bool:
+    async def _run_tools(self, calls: list[ToolCall], pieces: asyncio.Queue[str | None]) -> bool:
         """Run all tools of one request, side by side; True if the model is to be asked again."""
         working = []
         for call in calls:
@@ -246,10 +258,24 @@ class Turn:
                     said="" if index else said,
                 )
             )
+        self.working = True
         async with asyncio.TaskGroup() as group:
-            for call in working:
-                group.create_task(self._run_tool(call))
+            bridge = group.create_task(self._bridge(pieces))
+            async with asyncio.TaskGroup() as tools:
+                for call in working:
+                    tools.create_task(self._run_tool(call))
+            bridge.cancel()
+        self.working = False
         return True
+
+    async def _bridge(self, pieces: asyncio.Queue[str | None]) -> None:
+        """Say something each time the tools have taken a while since anything was to be heard."""
+        while self._filler:
+            await self._clock.sleep_until(self._clock.now() + self._deadlines.filler_s)
+            if not self._pacer.unsent_samples:
+                self.said = f"{self.said.rstrip()} {self._filler} ".lstrip()
+                await pieces.put(f"{self._filler} ")
+                await self._clock.sleep_until(self._clock.now() + self._deadlines.filler_again_s)
 
     async def _run_tool(self, call: ToolCall) -> None:
         if self._observer is None:
@@ -339,8 +365,7 @@ class Turn:
         while not self._pacer.has_room():
             self._room.clear()
             await self._room.wait()
-        if self._observer is not None and (sound or words):
-            self._pacer.queue(sound, words)
+        if self._observer is not None and (sound or words) and self._pacer.queue(sound, words):
             self._observer.sound_queued()
 
 

@@ -40,7 +40,7 @@ def api_router(directory: Directory, gate: ApiGate) -> APIRouter:
     def call(call_id: str) -> Response:
         """One call: its state and its whole journal."""
         session = session_of(call_id)
-        record = {**_summary(session), "events": session.journal.events}
+        record = {**_summary(session), "events": session.record.journal.events}
         return Response(msgspec.json.encode(record), media_type="application/json")
 
     @router.get("/calls/{call_id}/events")
@@ -78,8 +78,8 @@ async def _stream(session: CallSession) -> AsyncIterator[bytes]:
             waiting.get_nowait()
         waiting.put_nowait(event)
 
-    past = tuple(session.journal.events)
-    stop = session.journal.listen(listener)
+    past = tuple(session.record.journal.events)
+    stop = session.record.journal.listen(listener)
     try:
         for event in past:
             yield _server_sent(event)

@@ -24,8 +24,6 @@ _NORMAL = 1000
 _POLICY = 1008
 _INTERNAL_ERROR = 1011
 
-_CLOSE_CODES = {LegEnd.UNUSABLE: _POLICY}
-
 
 class MediaEndpoint:
     """The media websockets of one carrier: an ASGI application."""
@@ -45,11 +43,12 @@ class MediaEndpoint:
         return WebSocketRoute(f"/{self._carrier.name}/media", self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()  # websocket.connect
         try:
-            if not await self._accepted(scope, send):
-                return
-        except OSError:  # gone before it had our answer
+            async with asyncio.timeout(self._limits.send_within_s):
+                await receive()  # websocket.connect
+                if not await self._accepted(scope, send):
+                    return
+        except (TimeoutError, OSError):  # gone before it had our answer
             return
         leg = WebsocketLeg(self._carrier, receive, send, self._clock, self._counters, self._limits)
         code = _INTERNAL_ERROR
@@ -83,7 +82,7 @@ class MediaEndpoint:
             await self._calls.serve(self._carrier, token, started, leg)
         except TokenRejected as rejected:
             return self._turn_away(rejected.reason)
-        return _NORMAL if leg.end is None else _CLOSE_CODES.get(leg.end, _NORMAL)
+        return _POLICY if leg.end is LegEnd.UNUSABLE else _NORMAL
 
     async def _started(self, leg: WebsocketLeg) -> MediaStarted | None:
         """The start of the stream; None when it does not come in time, or not at all."""

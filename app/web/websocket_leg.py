@@ -7,6 +7,7 @@ users are let go at once.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from telephony.errors import LegClosed, MalformedMessage, OurFault
 from telephony.leg import Playout
 
 _TICK_S = 0.001
-"""Shortest wait for a time ahead: some event loops count whole milliseconds and would spin on less."""
+"""Grain of waiting: some event loops count whole milliseconds, round to the nearest, and would spin on less."""
 
 _STALL_S = 0.25
 """A watch that comes later than this was held up by our own process, and so was the reader: nobody is to blame."""
@@ -80,8 +81,7 @@ class WebsocketLeg:
         self._sending_since: float | None = None
         self._clear_due = False
         self._awake = asyncio.Event()
-        self._writer_gone = asyncio.Event()
-        self._writer_gone.set()
+        self._playing = False
         self._heard_at = 0.0
         self._watch_at = 0.0
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -129,9 +129,9 @@ class WebsocketLeg:
     # The writer
 
     async def play(self, playout: Playout) -> None:
-        if not self._writer_gone.is_set():
+        if self._playing:
             raise OurFault("a leg has one writer")
-        self._writer_gone.clear()
+        self._playing = True
         try:
             while self.end is None:
                 self._awake.clear()
@@ -140,7 +140,7 @@ class WebsocketLeg:
         except LegClosed:
             return
         finally:
-            self._writer_gone.set()
+            self._playing = False
 
     async def _send_due(self, playout: Playout) -> None:
         if self._clear_due:
@@ -193,15 +193,13 @@ class WebsocketLeg:
     async def shut(self, code: int) -> None:
         """Close the socket with `code`, the leg with it. For the owner of the socket, once reading is over.
 
-        The close frame is the last message: the writer is gone before it is sent. A socket that takes no more is given
-        up after the send deadline.
+        The close frame is the last message: a send that is held up is given up first. A socket that takes no more is
+        left to the server after the send deadline.
         """
         self.close()
         try:
             async with asyncio.timeout(self._limits.send_within_s):
-                await self._writer_gone.wait()
-                if self.end is not LegEnd.DISCONNECTED:
-                    await self._send({"type": "websocket.close", "code": code})
+                await self._send({"type": "websocket.close", "code": code})
         except (TimeoutError, OSError):
             return  # nobody is there to be told
 
@@ -236,4 +234,5 @@ class WebsocketLeg:
 
 
 def _delay(remaining_s: float) -> float:
-    return max(remaining_s, _TICK_S) if remaining_s > 0 else 0.0
+    """How long to wait for a time that far ahead: whole ticks, rounded up, so that no wake comes too early."""
+    return math.ceil(remaining_s / _TICK_S - 0.001) * _TICK_S if remaining_s > 0 else 0.0

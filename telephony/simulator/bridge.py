@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import httpx
@@ -42,9 +43,16 @@ def read_event(line: str, at_s: float) -> BridgeEvent | None:
     return BridgeEvent(at_s, content["kind"], float(at) if isinstance(at, int | float) else None, fields)
 
 
-def clock_offset_s(events: tuple[BridgeEvent, ...]) -> float:
-    """What to add to the bridge's times to get ours: the least delay seen, so that it errs by the quickest event."""
-    return min((event.at_s - event.bridge_at_s for event in events if event.bridge_at_s is not None), default=0.0)
+def clock_offset_s(events: Sequence[BridgeEvent]) -> float:
+    """What to add to the bridge's times to get ours: the least delay seen, so that it errs by the quickest event.
+
+    A time that is off by more than a second from what most events say is on some other scale and does not count.
+    """
+    offsets = [event.at_s - event.bridge_at_s for event in events if event.bridge_at_s is not None]
+    if not offsets:
+        return 0.0
+    usual = median(offsets)
+    return min((offset for offset in offsets if abs(offset - usual) < 1.0), default=usual)
 
 
 TakeEvent = Callable[[BridgeEvent], None]
@@ -71,7 +79,7 @@ class BridgeEvents:
                 try:
                     if await self._listen(take, silence_limit_s):
                         return
-                except httpx.TransportError:
+                except httpx.RequestError:
                     pass  # tried again below; a bridge that never comes back is reported as not offering its events
                 await self._clock.sleep_until(self._clock.now() + RECONNECT_AFTER_S)
         finally:

@@ -37,6 +37,6 @@ class CallLog:
             self.warnings.append(WarningRaised(self.now_s(), warned.code, warned.detail))
         self.tell(CarrierWarned(self.now_s(), warned.code, warned.detail))
 
-    def follow(self, verb: str) -> None:
+    def note_verb(self, verb: str) -> None:
         self.verbs.append((self.now_s(), verb))
         self.tell(VerbFollowed(self.now_s(), verb))

@@ -19,7 +19,7 @@ from telephony.simulator.mediapath import MediaPath
 from telephony.simulator.playout import Run
 from telephony.simulator.report import EndedBy, StreamReport
 from telephony.simulator.signature import HEADER, sign
-from telephony.simulator.sound import hum, seconds
+from telephony.simulator.sound import FRAME_SAMPLES, hum, seconds
 from telephony.simulator.stream import MediaStream
 from telephony.simulator.twiml import (
     STREAM_SCHEME_NOT_WSS,
@@ -63,7 +63,6 @@ class CarrierCall:
         self.runs: list[tuple[Run, ...]] = []
         """What each stream's playout played without a break."""
         self._line = line
-        self._network = line.network
         self._callbacks = callbacks
         self._sid = sid
         self._clock = clock
@@ -73,9 +72,11 @@ class CarrierCall:
         self._speaking = False
         self._hung_up = False
         self._dialled = 0
+        self._frames = 0
 
     def tick(self, frame: bytes, now: float) -> bytes | None:
         """The caller's 20 ms out; returns the 20 ms that he hears, None for silence."""
+        self._frames += 1
         if self._path is not None:
             return self._path.tick(frame, now)
         return self._hum if self._speaking else None
@@ -104,12 +105,12 @@ class CarrierCall:
                         document = following
                         break
                 else:
-                    self._log.follow("end of the document")
+                    self._log.note_verb("end of the document")
                     return Outcome(EndedBy.AGENT)
         except (WebhookFailed, DocumentRejected) as error:
             self._log.warn(Warned(error.code, error.detail))
             return Outcome(EndedBy.CARRIER)
-        self._log.follow(f"gave up after {DOCUMENT_LIMIT} documents")
+        self._log.note_verb(f"gave up after {DOCUMENT_LIMIT} documents")
         return Outcome(EndedBy.CARRIER)
 
     async def _perform(self, verb: Verb) -> Document | Outcome | None:
@@ -118,20 +119,20 @@ class CarrierCall:
             case Say():
                 await self._say(verb)
             case Pause():
-                self._log.follow(f"Pause {verb.length_s:g} s")
+                self._log.note_verb(f"Pause {verb.length_s:g} s")
                 await self._pass_time(verb.length_s)
             case Redirect():
-                self._log.follow(f"Redirect {verb.url}")
+                self._log.note_verb(f"Redirect {verb.url}")
                 return await self._callbacks.fetch("redirect", verb.method, verb.url, IN_PROGRESS)
             case Dial():
                 return await self._dial(verb)
             case Connect():
                 return await self._connect(verb)
             case Hangup():
-                self._log.follow("Hangup")
+                self._log.note_verb("Hangup")
                 return Outcome(EndedBy.AGENT)
             case Reject():
-                self._log.follow(f"Reject {verb.reason}")
+                self._log.note_verb(f"Reject {verb.reason}")
                 return Outcome(EndedBy.AGENT, "busy" if verb.reason == "busy" else "no-answer")
             case _:
                 assert_never(verb)
@@ -141,7 +142,7 @@ class CarrierCall:
         await self._clock.sleep_until(self._clock.now() + length_s)
 
     async def _say(self, verb: Say) -> None:
-        self._log.follow(f"Say {verb.text!r}")
+        self._log.note_verb(f"Say {verb.text!r}")
         self._speaking = True
         try:
             await self._pass_time(len(verb.text) * SPOKEN_S_PER_CHARACTER * verb.times)
@@ -149,7 +150,7 @@ class CarrierCall:
             self._speaking = False
 
     async def _dial(self, verb: Dial) -> Document | None:
-        self._log.follow(f"Dial {', '.join(verb.targets)}")
+        self._log.note_verb(f"Dial {', '.join(verb.targets)}")
         await self._pass_time(DIALLED_PARTY_S)
         if verb.action is None:
             return None
@@ -158,7 +159,7 @@ class CarrierCall:
 
     async def _connect(self, verb: Connect) -> Document | None:
         """Until the stream has ended. With an action the rest of the document is not used."""
-        self._log.follow(f"Connect Stream {verb.stream.url}")
+        self._log.note_verb(f"Connect Stream {verb.stream.url}")
         sid = "MZ" + token_hex(16)
         try:
             path = await self._open(verb.stream)
@@ -200,15 +201,17 @@ class CarrierCall:
         """The stream from `start` to its end."""
         opened_s = self._log.now_s()
         sids = (stream_sid, self._sid, self._line.account_sid)
-        stream = MediaStream(sids, self._log.origin, self._clock.now(), self._line.faults, self._log.warn)
+        position = self._frames * FRAME_SAMPLES
+        stream = MediaStream(sids, self._log.origin, self._clock.now(), position, self._line.faults, self._log.warn)
+        closed = SocketClosed(NO_CLOSE_FRAME, "given up")
         self._path = path
         try:
             closed = await path.run(stream, dict(verb.parameters))
         finally:
             self._path = None
-        self.runs.append(tuple(stream.playout.runs))
-        self.streams.append(self._report(verb, path, stream, closed, opened_s))
-        self._log.follow(f"stream ended: {self.streams[-1].closed_by}, {closed.code} {closed.reason}".rstrip())
+            self.runs.append(tuple(stream.playout.runs))
+            self.streams.append(self._report(verb, path, stream, closed, opened_s))
+        self._log.note_verb(f"stream ended: {self.streams[-1].closed_by}, {closed.code} {closed.reason}".rstrip())
 
     def _report(
         self, verb: Stream, path: MediaPath, stream: MediaStream, closed: SocketClosed, opened_s: float

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from telephony.simulator.faults import Fault, Network
 from telephony.simulator.webhook import Address
 
+CALLER, CALLED = "+15550100001", "+15550100002"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -18,8 +20,8 @@ class Line:
     voice_path: str = "/twilio/voice"
     status_path: str | None = "/twilio/status"
     fallback_path: str | None = None
-    caller: str = "+15550100001"
-    called: str = "+15550100002"
+    caller: str = CALLER
+    called: str = CALLED
     account_sid: str = "AC00000000000000000000000000000001"
     auth_token: str | None = None
     public_url: str | None = None

@@ -47,7 +47,8 @@ class WebhookMade:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """One media stream. `close_code` 1006: without a close frame. `unplayed_s`: audio that its end cut off."""
+    """One media stream. `closed_by` is `caller` (the call ended on his side), `agent` or `network`; `close_code` 1006:
+    without a close frame. `unplayed_s`: audio that its end cut off."""
 
     stream_sid: str
     url: str
@@ -83,6 +84,16 @@ class Verdict:
     expected: str
     passed: bool | None
     measured: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptLine:
+    """`who`: the `caller`, by his script; the `agent`, by what the bridge says was heard of him; or `understood`, what
+    the bridge made of the caller."""
+
+    at_s: float
+    who: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +146,22 @@ class CallReport:
         """Of the barge-ins: onset of the caller's speech to the agent's last audible sample."""
         return percentiles(exchange.stop_s for exchange in self.exchanges)
 
+    @property
+    def transcript(self) -> tuple[TranscriptLine, ...]:
+        """Who said what, in order; without the bridge's events only the caller's part is known."""
+        lines = [TranscriptLine(exchange.from_s, "caller", exchange.text) for exchange in self.exchanges]
+        for event in self.events:
+            if event.kind == "caller_said":
+                lines.append(TranscriptLine(event.at_s, "understood", str(event.fields.get("text", ""))))
+            elif event.kind == "reply_ended":
+                words = event.fields.get("heard", event.fields.get("said", ""))
+                lines.append(TranscriptLine(event.at_s, "agent", str(words)))
+        return tuple(sorted(lines, key=lambda line: line.at_s))
+
     def json(self) -> bytes:
         """Everything but the sound, indented."""
         content: dict[str, Any] = msgspec.to_builtins(self)
         del content["recording"]
+        content["transcript"] = msgspec.to_builtins(self.transcript)
         content["summary"] = msgspec.to_builtins({"onset_s": self.onset_s, "stop_s": self.stop_s})
         return msgspec.json.format(msgspec.json.encode(content), indent=2)

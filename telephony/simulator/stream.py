@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from telephony.audio import FRAME_MS
 from telephony.simulator.faults import Fault
 from telephony.simulator.playout import Playout
-from telephony.simulator.sound import FRAME_SAMPLES, RATE_HZ
+from telephony.simulator.sound import FRAME_SAMPLES
 from telephony.simulator.twiml import Warned
 from telephony.simulator.wire import CONNECTED, MALFORMED_MESSAGE, Clear, Mark, Media, StreamWriter, Unreadable, read
 
@@ -47,17 +48,18 @@ class MediaStream:
     """The carrier's end of one media websocket. Times are seconds of the caller's clock; `origin` is the answer."""
 
     def __init__(
-        self, sids: tuple[str, str, str], origin: float, now: float, faults: frozenset[Fault], warn: Warn
+        self, sids: tuple[str, str, str], origin: float, now: float, position: int, faults: frozenset[Fault], warn: Warn
     ) -> None:
-        """`sids` are those of the stream, the call and the account; `warn` is told what Twilio would warn of."""
+        """`sids` are those of the stream, the call and the account. `position` is the caller's present, in samples of
+        the call: what he has lived through, which is a little behind `now`. `warn` is told what Twilio warns of."""
         self.sid = sids[0]
         self._write = StreamWriter(*sids)
         self._origin = origin
         self._opened = now
+        self._first_ms = 0  # presentation time of the first frame; the others follow at 20 ms, however late they leave
         self._faults = faults
         self._warn = warn
-        frames_before = int((now - origin) * RATE_HZ + 0.5) // FRAME_SAMPLES
-        self.playout = Playout(origin, frames_before * FRAME_SAMPLES, Fault.LATE_MEDIA_AFTER_CLEAR in faults)
+        self.playout = Playout(origin, position, Fault.LATE_MEDIA_AFTER_CLEAR in faults)
         self.traffic = Traffic()
         self._unechoed: deque[MarkEcho] = deque()
         self._late: deque[tuple[float, str]] = deque()
@@ -73,8 +75,9 @@ class MediaStream:
         self.traffic.frames_sent += 1
         if Fault.UNKNOWN_EVENT in self._faults and self.traffic.frames_sent % UNKNOWN_EVERY_FRAMES == 0:
             messages.append(self._write.unknown())
-        presented_ms = round((now - self._opened) * 1000)
-        messages.append(self._write.media(frame, presented_ms))
+        if self.traffic.frames_sent == 1:
+            self._first_ms = round((now - self._opened) * 1000)
+        messages.append(self._write.media(frame, self._first_ms + FRAME_MS * (self.traffic.frames_sent - 1)))
         return messages
 
     def take_frame(self) -> bytes | None:

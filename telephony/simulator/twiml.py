@@ -115,8 +115,8 @@ def read_document(content_type: str, body: str, url: str) -> Document:
 def parse_twiml(text: str, url: str) -> Document:
     """The verbs of `text`, relative addresses resolved against `url`. Raises `DocumentRejected`."""
     try:
-        root = ElementTree.fromstring(text.strip().encode())
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(text.strip())
+    except (ElementTree.ParseError, ValueError) as error:
         raise DocumentRejected(PARSE_FAILURE, str(error)) from error
     if root.tag != "Response":
         raise DocumentRejected(PARSE_FAILURE, f"the root is <{root.tag}>, not <Response>")
@@ -156,7 +156,7 @@ class _Reader:
         return Say("".join(element.itertext()).strip(), max(1, int(self._number(element, "loop", 1))))
 
     def _redirect(self, element: Element) -> Redirect:
-        return Redirect(urljoin(self._url, (element.text or "").strip()), self._method(element))
+        return Redirect(self._absolute((element.text or "").strip()), self._method(element))
 
     def _dial(self, element: Element) -> Dial:
         texts = (element.text, *(child.text for child in element))
@@ -195,8 +195,8 @@ class _Reader:
 
     def _stream_url(self, address: str) -> str | None:
         """The absolute websocket URL, without query and fragment; None when it is none."""
-        absolute = urljoin(self._url.replace("http", "ws", 1), address)
         try:
+            absolute = address if "://" in address else urljoin(self._url.replace("http", "ws", 1), address)
             parts = urlsplit(absolute)
             usable = bool(address and parts.hostname) and parts.port != 0
         except ValueError:
@@ -217,7 +217,14 @@ class _Reader:
 
     def _address(self, element: Element, attribute: str) -> str | None:
         address = element.get(attribute, "").strip()
-        return urljoin(self._url, address) if address else None
+        return self._absolute(address) if address else None
+
+    def _absolute(self, address: str) -> str:
+        """What is no address stays as it is: Twilio complains when it comes to request it."""
+        try:
+            return urljoin(self._url, address)
+        except ValueError:
+            return address
 
     def _method(self, element: Element, attribute: str = "method") -> str:
         method = element.get(attribute, "POST").upper()

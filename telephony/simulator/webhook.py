@@ -86,6 +86,20 @@ class Address:
         return parts._replace(scheme=scheme, netloc=real.netloc).geturl()
 
 
+def _checked(url: str, base: str = "") -> str:
+    """`url`, absolute; raises `WebhookFailed` for what is no address."""
+    try:
+        absolute = urljoin(base, url)
+        host = urlsplit(absolute).hostname
+        if httpx.URL(absolute).scheme not in {"http", "https"} or not host or "_" in host:
+            raise WebhookFailed(
+                INVALID_URL, f"{absolute}: not an http or https address with a host without underscores"
+            )
+    except (httpx.InvalidURL, ValueError) as error:
+        raise WebhookFailed(INVALID_URL, f"{url}: {error}") from error
+    return absolute
+
+
 class WebhookClient:
     """The requests of one call: they share cookies and connections. An async context manager."""
 
@@ -107,13 +121,11 @@ class WebhookClient:
 
     async def request(self, method: str, url: str, form: Sequence[tuple[str, str]]) -> Answer:
         """The answer to a signed request. Raises `WebhookFailed` when there is none that Twilio would take."""
-        bare, fragment = urldefrag(url)
+        bare, fragment = urldefrag(_checked(url))
         patience = patience_of(fragment)
         try:
             async with asyncio.timeout(patience.total_s):
                 return await self._follow_redirects(method, bare, form, patience)
-        except httpx.InvalidURL as error:
-            raise WebhookFailed(INVALID_URL, f"{bare}: {error}") from error
         except TimeoutError as error:
             raise WebhookFailed(CONNECTION_FAILURE, f"{bare}: no answer within {patience.total_s:g} s") from error
 
@@ -125,7 +137,7 @@ class WebhookClient:
             location = response.headers.get("location")
             if response.status_code not in {301, 302, 303, 307, 308} or not location:
                 return self._answer(url, response)
-            url = urljoin(url, location)
+            url = _checked(location, url)
             if response.status_code in {301, 302, 303}:
                 method, form = "GET", ()
         raise WebhookFailed(TOO_MANY_REDIRECTS, f"{url}: more than {REDIRECT_LIMIT} redirects")
@@ -142,7 +154,7 @@ class WebhookClient:
             try:
                 response = await self._send(method, url, form, patience)
                 kind = f"{response.status_code // 100}xx"
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 kind = "ct" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "rt"
                 if not left or kind not in patience.retry_on:
                     raise WebhookFailed(CONNECTION_FAILURE, f"{url}: {error or type(error).__name__}") from error

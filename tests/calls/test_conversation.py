@@ -5,11 +5,12 @@ import itertools
 
 from app.calls.journal import AudioLost, CallEnded, CallerSaid, LegAttached, ProviderFailed, ReplyEnded, TurnMeasured
 from app.conversation.state import Floor, Phase
-from providers.base import AgentMessage, CallerMessage, ReplyRequest
+from app.conversation.tools import Toolbox, tool
+from providers.base import AgentMessage, CallerMessage, ReplyEvent, ReplyRequest, TextDelta, ToolCall, ToolResult
 from providers.errors import ProviderUnavailable
 from providers.scripted import Fault
 from tests.calls.world import World
-from tests.doubles import NOISE
+from tests.doubles import NOISE, SILENCE
 from tests.virtual import run
 
 LONG = (
@@ -238,7 +239,7 @@ def test_noise_does_not_reset_the_silence() -> None:
                 await call.wait(1.5)
             await call.until(lambda: len(call.replies) >= 2)
             asked_at = [event.at for event in call.events(ReplyEnded)][1]
-            assert asked_at - (began - call.session._began) < world.manners.silence_s + 4.0
+            assert asked_at - (began - call.session.record.began) < world.manners.silence_s + 4.0
 
     run(scene())
 
@@ -339,6 +340,120 @@ def test_a_bug_ends_one_call_and_is_raised() -> None:
         assert crashed
         assert call.events(CallEnded)[0].reason == "crashed"
         assert call.line.closed
+
+    run(scene())
+
+
+def test_a_notice_is_finished_first_and_what_the_caller_said_meanwhile_is_kept() -> None:
+    async def scene() -> None:
+        world = World().with_manners(notice="This call is recorded for quality and training purposes.")
+        async with world.call() as call:
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+            call.line.speak(1.0)
+            await call.until_heard_out()
+            assert call.replies == [("completed", world.manners.notice)]
+            await call.until_heard_out()
+            assert call.said == ["what are your opening hours"]
+            assert call.replies[1][0] == "completed"
+            assert not call.line.clears
+
+    run(scene())
+
+
+def test_a_notice_is_followed_by_the_greeting() -> None:
+    async def scene() -> None:
+        world = World().with_manners(notice="This call is recorded.", greeting="Good morning.")
+        async with world.call() as call:
+            await call.until_heard_out()
+            await call.until_heard_out()
+            assert [heard for _, heard in call.replies] == ["This call is recorded.", "Good morning."]
+
+    run(scene())
+
+
+def test_a_slow_tool_is_bridged_and_its_result_is_spoken() -> None:
+    async def scene() -> None:
+        @tool
+        async def look_up(number: int) -> str:
+            """Look something up."""
+            await asyncio.sleep(3.0)
+            return f"entry {number}"
+
+        def answer(request: ReplyRequest) -> str | list[ReplyEvent]:
+            match request.messages[-1:]:
+                case (ToolResult(content=content),):
+                    return f"It is {content} that I found."
+                case (CallerMessage(),):
+                    return [TextDelta("Let me see."), ToolCall("t1", "look_up", {"number": 7})]
+                case _:
+                    return "Hello."
+
+        world = World(toolbox=Toolbox([look_up]))
+        world.llm.answer = answer
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until_heard_out()
+            reason, heard = call.replies[1]
+            assert reason == "completed"
+            assert heard == 'Let me see. One moment, please. It is "entry 7" that I found.'
+            call.line.speak(1.0)
+            await call.until_heard_out()
+            context = world.llm.requests[3].messages
+            calls = [m for m in context if isinstance(m, AgentMessage) and m.tool_calls]
+            results = [m for m in context if isinstance(m, ToolResult)]
+            assert [m.text for m in calls] == ["Let me see."]
+            assert [m.call_id for m in results] == ["t1"]
+
+    run(scene())
+
+
+def test_an_interrupted_reply_keeps_one_result_for_each_tool_call() -> None:
+    async def scene() -> None:
+        @tool
+        async def never() -> str:
+            """Never returns in time."""
+            await asyncio.sleep(6.0)
+            return "late"
+
+        def answer(request: ReplyRequest) -> str | list[ReplyEvent]:
+            if len(request.messages) == 2:
+                return [
+                    TextDelta("One second while I look that up for you in all of our books."),
+                    ToolCall("t1", "never", {}),
+                ]
+            return "Hello there."
+
+        world = World(toolbox=Toolbox([never]))
+        world.llm.answer = answer
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+            await call.wait(1.0)
+            call.line.speak(1.2)
+            await call.until_heard_out()
+            assert call.replies[1][0] == "interrupted"
+            await call.until_heard_out()
+            messages = world.llm.requests[-1].messages
+            results = [m for m in messages if isinstance(m, ToolResult)]
+            assert [(m.call_id, m.failed) for m in results] == [("t1", True)]
+
+    run(scene())
+
+
+def test_a_slow_caller_is_given_more_time_the_next_time() -> None:
+    async def scene() -> None:
+        world = World(texts=("my name is", "john"))
+        async with world.call() as call:
+            await call.greeting()
+            ear = call.session._caller.ear
+            before = ear.patience_ms()
+            for _ in range(4):
+                call.line.speak(0.5)
+                call.line.speak(0.44, SILENCE)
+            await call.wait(3.0)
+            assert ear.patience_ms() > before
 
     run(scene())
 

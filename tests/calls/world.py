@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from app.calls.journal import CallerSaid, JournalEvent, ReplyEnded
 from app.conversation.manners import Manners
 from app.conversation.phrasebook import Phrasebook
-from app.conversation.session import CallSession, Providers, Services
+from app.conversation.services import Providers, Services
+from app.conversation.session import CallSession
 from app.conversation.tools import Toolbox
 from app.telemetry.metrics import Metrics
 from providers.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
@@ -103,7 +104,7 @@ class Call:
         await self.until_heard_out()
 
     def events(self, kind: type[E]) -> list[E]:
-        return [event for event in self.session.journal.events if isinstance(event, kind)]
+        return [event for event in self.session.record.journal.events if isinstance(event, kind)]
 
     @property
     def said(self) -> list[str]:

@@ -140,7 +140,7 @@ def test_a_lost_stream_gets_another_for_the_same_session() -> None:
             await at.connect("CA1", again.token)
             assert at.session() is session
             assert session.state.phase is Phase.LIVE
-            assert len([e for e in session.journal.events if isinstance(e, LegAttached)]) == 2
+            assert len([e for e in session.record.journal.events if isinstance(e, LegAttached)]) == 2
 
     run(scene())
 
@@ -301,8 +301,8 @@ def test_a_crash_ends_one_call_politely_and_no_other() -> None:
             await crashed
             await asyncio.sleep(3.0)
             assert at.directory.after(TWILIO, offered("CA1")) == HangUp(world.manners.failed)
-            assert at.session("CA1").journal.events[-1] == CallEnded(
-                at=at.session("CA1").journal.events[-1].at, reason="crashed"
+            assert at.session("CA1").record.journal.events[-1] == CallEnded(
+                at=at.session("CA1").record.journal.events[-1].at, reason="crashed"
             )
             assert at.session("CA2").state.phase is Phase.LIVE
             assert healthy.heard

@@ -215,9 +215,12 @@ def test_the_end_of_the_call_closes_recogniser_and_detector() -> None:
     async def scene(at: Scene) -> None:
         await asyncio.sleep(0)
 
+    async def speak_after_the_end() -> None:
+        at.hearing.audio(SPEECH * 4)
+
     at = play(scene)
     assert at.recogniser.closed == 1
-    at.hearing.audio(SPEECH * 4)
+    run(speak_after_the_end())
     assert at.voices == 0
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from app.conversation.tools import CallContext, Tool, Toolbox, ToolSetupError, tool
+from app.conversation.tools import CallContext, Tool, Toolbox, ToolSetup, ToolSetupError, tool
 from providers.base import ToolCall, ToolResult
+from telephony.clock import LoopClock
 from tests.virtual import run
 
 CONTEXT = CallContext("CA1", "+15550100001", "+15550100002", {"plan": "gold"})
@@ -122,13 +124,26 @@ def test_a_parameter_without_a_type_is_refused_by_name() -> None:
         tool(untyped)
 
 
+SETUP = ToolSetup(Path("var"), {"DESK": "open"}, LoopClock())
+
+
+def test_a_module_may_make_its_tools_of_what_the_process_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_tools(setup: ToolSetup) -> tuple[Tool, ...]:
+        return (add,) if setup.environment["DESK"] == "open" else ()
+
+    module = ModuleType("desk_tools")
+    module.create_tools = create_tools  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "desk_tools", module)
+    assert Toolbox.load(["desk_tools"], SETUP).specs() == (add.spec,)
+
+
 def test_all_tools_of_a_module_are_loaded_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("desk_tools")
     module.add, module.other, module.Tool = add, 42, Tool  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "desk_tools", module)
-    assert Toolbox.load(["desk_tools"]).specs() == (add.spec,)
+    assert Toolbox.load(["desk_tools"], SETUP).specs() == (add.spec,)
 
 
 def test_a_module_that_cannot_be_imported_is_named_with_its_variable() -> None:
     with pytest.raises(ToolSetupError, match=r"TOOLS names 'no\.such\.module'"):
-        Toolbox.load(["no.such.module"])
+        Toolbox.load(["no.such.module"], SETUP)

@@ -152,7 +152,7 @@ def test_each_stage_is_stamped_in_order() -> None:
         assert metrics.tts_first_chunk == pytest.approx(metrics.tts_started + 0.12)
         assert metrics.tts_complete is not None and metrics.llm_complete is not None
         assert metrics.llm_tokens == len(TEXT.split())
-        assert metrics.tts_chunks == len(at.queued_at)
+        assert metrics.tts_chunks > len(at.queued_at) >= 1  # only a dry pacer is told of
         assert metrics.tts_complete >= metrics.llm_complete
 
     run(scene())

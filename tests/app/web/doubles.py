@@ -47,6 +47,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.jumped_s
 
+    def stall(self, seconds: float) -> None:
+        """Time passes and nothing runs, as when the process is stopped."""
+        self._jumping.jumped_s += seconds
+
 
 def run_virtual(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -57,22 +61,6 @@ async def _leaving_nothing(main: Coroutine[Any, Any, None]) -> None:
     await main
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks are left over: {left}"
-
-
-class ScriptedClock:
-    """The time is what the test says; sleeping is not foreseen."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.time = now
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep_until(self, deadline: float) -> None:
-        raise NotImplementedError
-
-    def today(self) -> Any:
-        raise NotImplementedError
 
 
 # The house around the web front

@@ -133,6 +133,28 @@ def test_a_peer_that_is_gone_before_the_answer_leaves_nothing() -> None:
     run_virtual(scenario())
 
 
+def test_a_peer_that_does_not_take_the_answer_is_left() -> None:
+    async def scenario() -> None:
+        bridge, peer = Bridge(), SocketPeer()
+        peer.writable.clear()
+        await bridge.connect(peer)
+        assert peer.sent == []
+        assert asyncio.get_running_loop().time() == pytest.approx(LIMITS.send_within_s, abs=0.01)
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize(("messages", "code"), [(["?"] * 50, 1008), ([], 1000)], ids=["unusable", "silent"])
+def test_the_close_code_tells_a_broken_stream_from_an_ended_one(messages: list[str], code: int) -> None:
+    async def scenario() -> None:
+        bridge, peer = Bridge(), SocketPeer()
+        peer.says(start(), *messages)
+        await bridge.connect(peer)
+        assert peer.close_code == code
+
+    run_virtual(scenario())
+
+
 def test_too_many_waiting_sockets_are_refused_and_started_ones_do_not_count() -> None:
     async def scenario() -> None:
         bridge = Bridge(limits=MediaLimits(waiting_sockets=2))

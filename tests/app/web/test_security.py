@@ -125,6 +125,7 @@ FOREIGN = [
             "[::2]",
             "[::1].example.net",
             "::1",
+            "::1:8080",
             "[127.0.0.1",
             "localhost:80:80",
             "localhost:http",

@@ -20,15 +20,15 @@ from telephony.carrier import (
     PlayAudio,
 )
 from telephony.carriers.twilio import TWILIO
-from telephony.clock import Clock, LoopClock
+from telephony.clock import LoopClock
 from telephony.errors import OurFault
 from telephony.leg import Leg
 from tests.app.web.doubles import (
     STREAM,
-    ScriptedClock,
     ScriptedPlayout,
     SocketPeer,
     TallyCounters,
+    VirtualTimeLoop,
     media,
     run_virtual,
     start,
@@ -40,10 +40,10 @@ LIMITS = MediaLimits()
 class Line:
     """A leg whose stream has started, and its far end."""
 
-    def __init__(self, carrier: Carrier = TWILIO, clock: Clock | None = None, limits: MediaLimits = LIMITS) -> None:
+    def __init__(self, carrier: Carrier = TWILIO, limits: MediaLimits = LIMITS) -> None:
         self.peer = SocketPeer()
         self.counters = TallyCounters()
-        self.leg = WebsocketLeg(carrier, self.peer.receive, self.peer.send, clock or LoopClock(), self.counters, limits)
+        self.leg = WebsocketLeg(carrier, self.peer.receive, self.peer.send, LoopClock(), self.counters, limits)
 
     async def started(self) -> "Line":
         await self.peer.receive()  # websocket.connect, which the endpoint takes
@@ -138,19 +138,39 @@ def test_a_silent_peer_is_taken_for_gone() -> None:
 
 def test_a_process_that_was_held_up_does_not_blame_the_peer() -> None:
     async def scenario() -> None:
-        clock = ScriptedClock()
-        line = await Line(clock=clock).started()
+        line = await Line().started()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
 
         def stall() -> None:
-            clock.time = 30.0  # all at once, as when the process was stopped
-            line.peer.says(media(1))
+            loop.stall(30)
+            loop.call_soon(line.peer.says, media(1))  # it waited in the socket; it is read after the watch has come
 
-        loop = asyncio.get_running_loop()
-        loop.call_at(loop.time() + LIMITS.silence_s - 0.001, stall)
+        loop.call_later(LIMITS.silence_s / 2, stall)
         assert await anext(line.leg) == AudioReceived(b"\xff" * 4, 20)
-        await pass_time(LIMITS.silence_s / 2)
-        assert line.leg.end is None
-        line.leg.close()
+        assert await line.read() == []  # and then it is silent in earnest
+        assert line.leg.end is LegEnd.SILENT
+        assert loop.time() == pytest.approx(LIMITS.silence_s / 2 + 30 + LIMITS.silence_s, abs=0.01)
+
+    run_virtual(scenario())
+
+
+def test_a_process_that_was_held_up_does_not_blame_the_socket() -> None:
+    async def scenario() -> None:
+        line = await Line().started()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        line.peer.writable.clear()
+
+        def stall() -> None:
+            loop.stall(30)
+            loop.call_soon(line.peer.writable.set)
+
+        loop.call_later(1, stall)
+        loop.call_later(31.5, line.leg.close)
+        await line.leg.play(ScriptedPlayout((0.0, audio(1))))
+        assert line.heard == ["01"]
+        assert line.leg.end is LegEnd.CLOSED
 
     run_virtual(scenario())
 

@@ -102,6 +102,13 @@ def test_what_is_too_loud_clips_and_does_not_wrap() -> None:
     assert {loud.min(), loud.max()} == {-32768, 32767}
 
 
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_taps_are_multiples_that_sum_exactly(source, target) -> None:
+    multiples = Resampler(source, target)._bank * 2**20
+    assert np.array_equal(multiples, np.rint(multiples))
+    assert np.abs(multiples).sum(axis=0).max() * 2**15 < 2**53
+
+
 def test_after_a_flush_a_new_stream_begins() -> None:
     resampler = Resampler(22050, 8000)
     first = np.concatenate([resampler.feed(tone(500, 22050)), resampler.flush()])

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,18 @@ class MediaSession:
 
     async def mark(self, name: str) -> None:
         await self.send("mark", mark={"name": name})
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
 
 
 @dataclass
@@ -122,11 +135,10 @@ class FakeBridge:
         config = uvicorn.Config(
             self.application(), host="127.0.0.1", port=0, log_level="warning", ws="websockets-sansio"
         )
-        server = uvicorn.Server(config)
+        server = _Server(config)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.005)
+            await server.listening.wait()
             self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             try:
                 yield self

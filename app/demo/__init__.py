@@ -1,0 +1,1 @@
+"""The demo that a new installation answers with: an appointment desk."""

@@ -1,0 +1,1 @@
+"""Speaks: one file per vendor, and the embedded voice."""
