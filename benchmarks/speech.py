@@ -60,8 +60,9 @@ def recordings() -> tuple[Recording, ...]:
     found = []
     root = folder()
     for path in sorted(root.rglob("*.wav")):
-        if not any(word in path.stem for word in _NO_SPEECH):
-            recording = _label(path.relative_to(root).with_suffix("").as_posix(), read_linear(path))
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if not any(word in name for word in _NO_SPEECH):
+            recording = _label(name, read_linear(path))
             if recording is not None:
                 found.append(recording)
     return tuple(found)
