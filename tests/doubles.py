@@ -140,10 +140,12 @@ class Line:
 
     async def run(self) -> None:
         """Be the carrier: a frame each way every 20 ms."""
-        due = self.clock.now()
+        due, timestamp_ms = self.clock.now(), 0
         while not self._closed:
             await self.clock.sleep_until(due)
-            self._events.put_nowait(AudioReceived(self._mouth.popleft() if self._mouth else SILENCE, 0))
+            frame = self._mouth.popleft() if self._mouth else SILENCE
+            self._events.put_nowait(AudioReceived(frame, timestamp_ms))
+            timestamp_ms += FRAME_MS
             self._arrive(due)
             self._play_frame(due)
             due += FRAME_S

@@ -111,6 +111,14 @@ class AudioLost(JournalEvent, frozen=True):
     reason: str
 
 
+class AnomalyHeard(JournalEvent, frozen=True):
+    """The caller's audio is not as it should be: `anomaly` names how, `facts` say where in the stream (ms) and how
+    much (see `telephony.anomalies`)."""
+
+    anomaly: str
+    facts: dict[str, float]
+
+
 class CallEnded(JournalEvent, frozen=True):
     """The last event of a call."""
 
@@ -142,6 +150,7 @@ KEPT = (
     | TurnMeasured
     | ProviderFailed
     | AudioLost
+    | AnomalyHeard
     | CallEnded
 )
 TRANSIENT = (CallerPartial, FloorChanged)

@@ -1,14 +1,16 @@
 """The record of a call: its journal, the transcript folded from it, and the call's own time."""
 
+from dataclasses import asdict
 from typing import Protocol
 
 import msgspec
 
-from app.calls.journal import Journal, JournalEvent, ProviderFailed, TurnMeasured
+from app.calls.journal import AnomalyHeard, Journal, JournalEvent, ProviderFailed, TurnMeasured
 from app.conversation.transcript import Transcript
 from app.conversation.turn import Turn
 from app.telemetry.latency import LatencyBudgets
 from providers.errors import ProviderError
+from telephony.anomalies import Anomaly
 from telephony.clock import Clock
 
 
@@ -47,6 +49,13 @@ class CallRecord:
         kind = type(failure).__name__
         self.counters.count("provider_errors", provider=failure.provider, kind=kind)
         self.add(ProviderFailed(at=self.at(), provider=failure.provider, error=kind, detail=failure.detail))
+
+    def anomalies(self, heard: tuple[Anomaly, ...]) -> None:
+        """Something is wrong with the caller's audio."""
+        for anomaly in heard:
+            name = type(anomaly).__name__
+            self.counters.count("audio_anomalies", anomaly=name)
+            self.add(AnomalyHeard(at=self.at(), anomaly=name, facts=asdict(anomaly)))
 
     def measure(self, turn: Turn, budgets: LatencyBudgets) -> None:
         """Keep the stamps of a turn that has ended, and what took longer than it may."""

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import structlog
+
 from app.calls.journal import CallAnswered, CallEnded, FloorChanged, LegAttached, LegDetached
 from app.conversation.agent import AgentSide
 from app.conversation.caller import CallerSide
@@ -19,11 +21,14 @@ from app.conversation.services import Services
 from app.conversation.state import Action, CallState, Event, Floor, Phase, step
 from app.conversation.turn import Then, Turn, TurnReason
 from app.telemetry.latency import LatencyMetrics
+from telephony.anomalies import AudioAnomalies
 from telephony.audio import TELEPHONE
 from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
 from telephony.clock import Alarm
 from telephony.echo import EchoGuard
 from telephony.leg import Leg
+
+log = structlog.get_logger()
 
 
 class CallSession:
@@ -47,6 +52,7 @@ class CallSession:
         self._agent = AgentSide(offered, services, self.record, self._deadlines, self, echo)
         self._group: asyncio.TaskGroup | None = None
         self._leg: Leg | None = None
+        self._anomalies = AudioAnomalies()
         self._asked_whether_there = 0
         self._failures = 0
         self._noticed = False
@@ -121,6 +127,7 @@ class CallSession:
         if older is not None:
             older.close()
             self._agent.mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
+        self._anomalies = AudioAnomalies()
         self._agent.mouth.attach(leg)
         self.record.add(LegAttached(at=self.record.at(), stream_id=stream_id))
         self._group.create_task(self._serve(leg, detached))
@@ -149,13 +156,17 @@ class CallSession:
             detached.set()
             if self._leg is leg:
                 self._leg = None
+                self.record.anomalies(self._anomalies.finish())
                 self.record.add(LegDetached(at=self.record.at(), reason=self.state.phase.value))
                 self.dispatch(Event.LEG_LOST)
 
     def _receive(self, event: CarrierEvent) -> None:
         match event:
-            case AudioReceived(payload):
+            case AudioReceived(payload, timestamp_ms):
                 self._caller.hearing.audio(payload)
+                anomalies = self._anomalies.feed(payload, timestamp_ms)
+                if anomalies:
+                    self.record.anomalies(anomalies)
             case MarkReached(name):
                 self._agent.mark_reached(name)
             case DigitPressed(digit):
@@ -177,6 +188,10 @@ class CallSession:
         if self.state != before:
             floor, phase = self.state.floor.value, self.state.phase.value
             self.record.add(FloorChanged(at=self.record.at(), floor=floor, phase=phase))
+            if self.state.phase is not before.phase:
+                log.info("phase changed", phase=phase, because=event.name.lower())
+            else:
+                log.debug("floor changed", floor=floor, because=event.name.lower())
         if self.state != before or self._agent.turns != turns:  # a new reply has a deadline of its own
             self._arm()
         if Action.RETURN_TO_LISTENING in actions:

@@ -3,7 +3,16 @@
 import asyncio
 import itertools
 
-from app.calls.journal import AudioLost, CallEnded, CallerSaid, LegAttached, ProviderFailed, ReplyEnded, TurnMeasured
+from app.calls.journal import (
+    AnomalyHeard,
+    AudioLost,
+    CallEnded,
+    CallerSaid,
+    LegAttached,
+    ProviderFailed,
+    ReplyEnded,
+    TurnMeasured,
+)
 from app.conversation.state import Floor, Phase
 from app.conversation.tools import Toolbox, tool
 from providers.base import AgentMessage, CallerMessage, ReplyEvent, ReplyRequest, TextDelta, ToolCall, ToolResult
@@ -467,5 +476,14 @@ def test_two_deadlines_at_the_same_moment_make_one_reply() -> None:
             await call.until_heard_out()
             assert call.said == ["4"]
             assert [reason for reason, _ in call.replies] == ["completed", "completed"]
+
+    run(scene())
+
+
+def test_one_way_audio_is_reported_once() -> None:
+    async def scene() -> None:
+        async with World().with_manners(silence_s=60.0).call() as call:
+            await call.wait(25.0)
+            assert [event.anomaly for event in call.events(AnomalyHeard)] == ["OneWayAudio"]
 
     run(scene())

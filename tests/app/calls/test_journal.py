@@ -32,6 +32,7 @@ BY_TYPE = {
     bool: st.booleans(),
     float | None: st.none() | AT,
     dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=3),
+    dict[str, float]: st.dictionaries(TEXT, AT, max_size=3),
     dict[str, float | None]: st.dictionaries(TEXT, st.none() | AT, max_size=3),
     list[str]: st.lists(TEXT, max_size=3),
 }
