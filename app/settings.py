@@ -14,7 +14,7 @@ import pydantic
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr
 
-from app.conversation.ear import EarSettings
+from app.conversation.ear import BACKCHANNELS_EN, EarSettings, spoken_words
 from app.conversation.manners import Manners
 from app.telemetry.latency import PROFILES
 from telephony.carrier import Carrier
@@ -78,6 +78,10 @@ class Settings(pydantic.BaseModel, frozen=True):
     """Silence that ends the caller's turn."""
     endpoint_complete_ms: Milliseconds = int(_EAR.complete_ms)
     endpoint_trailing_ms: Milliseconds = int(_EAR.trailing_ms)
+    level_voice: bool = True
+    """Bring the caller's voice to one level for the recogniser."""
+    backchannels: str = ""
+    """What listeners say without wanting the floor, separated by commas; empty: English ones."""
     lead_ms: Annotated[int, Field(ge=40, le=2_000)] = _DEFAULTS.lead_ms
     """How far playout may run ahead of real time."""
     latency_profile: Literal["default", "strict"] = "default"
@@ -137,12 +141,15 @@ class Settings(pydantic.BaseModel, frozen=True):
             limit_s=self.call_limit_s,
             grace_s=self.grace_s,
             lead_ms=self.lead_ms,
+            level_voice=self.level_voice,
             transfer_to=self.transfer_to,
             budgets=PROFILES[self.latency_profile],
             ear=EarSettings(
                 endpoint_ms=self.endpoint_ms,
                 complete_ms=self.endpoint_complete_ms,
                 trailing_ms=self.endpoint_trailing_ms,
+                backchannels=frozenset(map(spoken_words, filter(None, self.backchannels.split(","))))
+                or BACKCHANNELS_EN,
             ),
         )
 

@@ -50,8 +50,9 @@ class LevelKeeper:
         self._chunks = 0
         self._power = 0.0
         self.gain_db = 0
-        """What `apply` adds at present."""
-        self._table = gain_table(0)
+        """What `table` adds at present."""
+        self.table: bytes | None = None
+        """For `bytes.translate`: brings a frame to the recogniser's level; None while no gain is needed."""
 
     @property
     def level_dbfs(self) -> float | None:
@@ -72,8 +73,8 @@ class LevelKeeper:
         gain_db = max(-LARGEST_GAIN_DB, min(LARGEST_GAIN_DB, gain_db))
         if gain_db != self.gain_db:
             self.gain_db = gain_db
-            self._table = gain_table(gain_db)
+            self.table = gain_table(gain_db) if gain_db else None
 
     def apply(self, payload: bytes) -> bytes:
         """The same audio at the recogniser's level; the very same bytes while no gain is needed."""
-        return payload.translate(self._table) if self.gain_db else payload
+        return payload if self.table is None else payload.translate(self.table)

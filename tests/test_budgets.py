@@ -28,7 +28,7 @@ def test_an_outbound_frame_passes_no_more_files_than_it_did(budgets: Budgets) ->
 
 
 def test_an_interruption_stops_the_sound_within_forty_calls_and_no_more_files_than_it_did(budgets: Budgets) -> None:
-    assert len(budgets.stop.files) <= 13, sorted(budgets.stop.files)
+    assert len(budgets.stop.files) <= 14, sorted(budgets.stop.files)
     assert 5 < budgets.stop.calls <= 40
 
 

@@ -18,6 +18,7 @@ from app.telemetry.latency import LatencyMetrics
 from providers.base import FinalTranscript, PartialTranscript, RecognitionGap
 from providers.errors import ProviderError
 from telephony.echo import EchoGuard
+from telephony.loudness import LevelKeeper
 from telephony.vad import VoiceFrame
 
 _MAX_DIGITS = 32
@@ -61,8 +62,9 @@ class CallerSide:
         observer: CallerObserver,
         echo: EchoGuard,
     ) -> None:
+        level = LevelKeeper() if services.manners.level_voice else None
         self.ear = Ear(services.manners.ear)
-        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo)
+        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo, level)
         self.digits = ""
         self._manners = services.manners
         self._clock = services.clock

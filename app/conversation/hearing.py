@@ -14,6 +14,7 @@ from providers.errors import ProviderError
 from telephony.audio import FRAME_BYTES, MULAW_SILENCE, TELEPHONE
 from telephony.clock import Clock
 from telephony.echo import EchoGuard
+from telephony.loudness import LevelKeeper
 from telephony.vad import VoiceFrame
 
 _WAITING_FRAMES = 150
@@ -24,6 +25,8 @@ _PRE_ROLL_FRAMES = 20
 """How much of what was said before speech was detected the recogniser gets: 400 ms."""
 _MAYBE_VOICE = 0.2
 """Probability below which nobody would take it for speech anyway."""
+_SURELY_VOICE = 0.5
+"""Probability from which it is the caller's voice, whose level is followed."""
 _SILENT = bytes([MULAW_SILENCE]) * FRAME_BYTES
 _REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses before the recogniser is opened again; the last one repeats."""
@@ -71,8 +74,9 @@ class Hearing:
         observer: HearingObserver,
         clock: Clock,
         echo: EchoGuard | None = None,
+        level: LevelKeeper | None = None,
     ) -> None:
-        """`echo` is told elsewhere what the agent says."""
+        """`echo` is told elsewhere what the agent says; `level` brings the voice to one level for the recogniser."""
         self._recogniser = recogniser
         self._observer = observer
         self._clock = clock
@@ -80,6 +84,7 @@ class Hearing:
         self._recognition: Recognition | None = None
         self._waiting: deque[bytes] = deque()
         self._lost_bytes = 0
+        self._level = level
         self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
         self._withheld: deque[bytes] = deque(maxlen=_PRE_ROLL_FRAMES)
         self._attentive = False
@@ -92,6 +97,8 @@ class Hearing:
         now = self._clock.now()
         self._channel.feed(payload)
         self._echo.heard(payload, now)
+        if self._level is not None and self._level.table is not None:
+            payload = payload.translate(self._level.table)
         if self._recognition is None:
             self._wait(payload)
         elif self._attentive or not self._echo.audible(now):
@@ -112,6 +119,8 @@ class Hearing:
         """The voice detector's verdict, without the agent's own voice."""
         if frame.probability >= _MAYBE_VOICE and self._echo.audible(frame.now) and self._echo.is_echo(frame.now):
             frame = VoiceFrame(0.0, frame.level_dbfs, frame.now)
+        elif self._level is not None and frame.probability >= _SURELY_VOICE:
+            self._level.voiced(frame.level_dbfs)
         self._observer.voice(frame)
 
     def _wait(self, payload: bytes) -> None:

@@ -58,6 +58,8 @@ class Manners:
     failures: int = 2
     """Replies that may fail in a row before the call is given up."""
 
+    level_voice: bool = True
+    """Bring the caller's voice to one level for the recogniser."""
     lead_ms: int = 200
     """How far playout may run ahead of real time."""
 
