@@ -353,10 +353,11 @@ class CallSession:
 
     def _reattach(self) -> None:
         """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
-        floor, ear = self.state.floor, self._caller.ear
-        if floor is Floor.SPEAKING or (floor is Floor.THINKING and ear.began_at is None):
+        floor, ear, turn = self.state.floor, self._caller.ear, self._agent.turn
+        undisputed = ear.began_at is None or (turn is not None and not turn.interruptible)
+        if floor is Floor.SPEAKING or (floor is Floor.THINKING and undisputed):
             self._resume()
-            if self._agent.turn is None:  # it failed meanwhile
+            if turn is None:  # it failed meanwhile
                 self._apologise()
         elif floor is not Floor.LISTENING and not ear.speaking:
             self._caller.finalize()

@@ -1,5 +1,6 @@
 """Settings: typed, named in errors, silent about secrets, and all of them in `.env.example`."""
 
+import ast
 import re
 from io import StringIO
 from pathlib import Path
@@ -157,17 +158,19 @@ def uncommented() -> dict[str, str]:
     }
 
 
-def variables_read_by(folder: str) -> set[str]:
-    """Names of variables in a folder's sources: what is taken from a provider's environment."""
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py"))
-    taken = re.findall(r"environment(?:\.get\(|\[)\s*\"([A-Z][A-Z0-9_]+)\"", text)
-    return {*taken, *re.findall(r"\(context, \"([A-Z][A-Z0-9_]+)\"", text)}
+def variables_named_in(folder: str) -> set[str]:
+    """Every string in a folder's sources that is written like a variable of more than one word."""
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py"))
+    strings = (
+        node.value for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)
+    )
+    return {text for text in strings if isinstance(text, str) and re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", text)}
 
 
 def test_the_example_lists_every_variable_that_anything_reads() -> None:
     secrets = {name for carrier in CARRIERS.values() for name in carrier.secret_variables}
     keys = {key for of_kind in registry.KEYS.values() for key in of_kind.values()}
-    wanted = VARIABLES | secrets | keys | variables_read_by("providers")
+    wanted = VARIABLES | secrets | keys | variables_named_in("providers")
     assert wanted - set(explained()) == set()
 
 

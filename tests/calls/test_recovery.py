@@ -6,6 +6,7 @@ from providers.base import ReplyRequest
 from providers.errors import ProviderUnavailable
 from providers.scripted import Fault
 from tests.calls.world import World
+from tests.doubles import NOISE
 from tests.virtual import run
 
 LONG = "We are open from Monday to Friday, from nine in the morning until half past five in the afternoon."
@@ -115,5 +116,19 @@ def test_a_stream_that_comes_while_we_hang_up_is_closed() -> None:
             assert call.connect().closed
             await call.until(call.running.done)
             assert call.events(CallEnded)[0].reason == "ended by the API"
+
+    run(scene())
+
+
+def test_a_notice_that_was_about_to_start_is_said_over_the_next_stream_whoever_talks() -> None:
+    async def scene() -> None:
+        world = World(texts=("",)).with_manners(notice="This call is recorded.")
+        world.tts.first_chunk_s = 2.0
+        async with world.call() as call:
+            call.line.speak(0.4, NOISE)
+            await call.wait(0.5)
+            call.connect()
+            await call.until_heard_out()
+            assert call.replies == [("completed", "This call is recorded.")]
 
     run(scene())
