@@ -98,7 +98,8 @@ class Policy:
         if said.intent in (YES, NO):
             return self._answered(state, said.intent == YES)
         if said.intent == REPEAT:
-            return self._said(state, state.plan.line, state.plan.question)
+            line = state.plan.line
+            return self._said(state, line, state.plan.question) if line.text else self._resumed(state)
         if said.intent == INFORM:
             return self._informed(state, said.slots)
         return self._begun(state, said.intent, self._resolved(said.slots))

@@ -16,6 +16,7 @@ from providers.base import (
     TextDelta,
     ToolCall,
     ToolResult,
+    ToolSpec,
 )
 from providers.errors import ProviderMisconfigured
 from providers.llm.dialogue import Dialogue, create
@@ -449,12 +450,9 @@ def test_a_broken_dialogue_file_is_the_settings_fault(tmp_path: Path) -> None:
     assert str(path) in caught.value.remedy
 
 
-def test_a_tool_call_is_the_last_thing_before_the_end(desk: Callable[..., Any]) -> None:
-    async def events(dialogue: Dialogue, request: ReplyRequest) -> list[object]:
-        return [event async for event in dialogue.reply(request)]
+def test_the_goodbye_comes_before_the_call_that_ends_and_the_end_comes_last(demo: Dialogue) -> None:
+    async def kinds() -> list[type]:
+        request = ReplyRequest((CallerMessage("goodbye"),), tools=(ToolSpec("end_call", "", {}),))
+        return [type(event) async for event in demo.reply(request)]
 
-    call = desk()
-    request = ReplyRequest((CallerMessage("goodbye"),), tools=())
-    assert not any(isinstance(event, ToolCall) for event in asyncio.run(events(call.dialogue, request)))
-    call.hear("goodbye")
-    assert call.calls() == [("end_call", {})]
+    assert asyncio.run(kinds()) == [TextDelta] * 5 + [ToolCall, ReplyCompleted]
