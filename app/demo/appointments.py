@@ -102,10 +102,8 @@ class AppointmentBook:
         with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
-                now = self._now()
-                connection.execute(
-                    "DELETE FROM appointments WHERE (day, time) <= (?, ?)", (_day(now), _time(now - SLOT))
-                )
+                over = self._now() - SLOT
+                connection.execute("DELETE FROM appointments WHERE (day, time) <= (?, ?)", (_day(over), _time(over)))
                 yield connection
 
     def _now(self) -> datetime:

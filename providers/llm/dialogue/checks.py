@@ -196,6 +196,9 @@ def _outcome_leads(key: str, outcome: Outcome, tables: DialogueTables) -> list[t
 
 # Texts
 
+_ANYTIME = ("greeting", "failed")
+"""Texts that are said when no slot is filled and no tool has answered."""
+
 
 def _texts(tables: DialogueTables) -> _Problems:
     """Blanks and facts that nothing ever fills."""
@@ -206,7 +209,7 @@ def _texts(tables: DialogueTables) -> _Problems:
             yield key, f"{text!r}: {error}; write a blank as {{name}}"
             continue
         for blank in blanks:
-            if not _is_blank(blank, tables):
+            if blank not in FACTS and (key in _ANYTIME or not _is_blank(blank, tables)):
                 yield key, f"nothing fills the blank {{{blank}}}"
     for key, rule in _all_rules(tables):
         for fact in rule.when:

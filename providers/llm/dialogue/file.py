@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from providers.llm.dialogue import checks
 from providers.llm.dialogue.hours import OpeningHours
 from providers.llm.dialogue.phrases import Optional, Phrase, Sequence, Vocabulary
-from providers.llm.dialogue.tables import DialogueTables
+from providers.llm.dialogue.tables import Call, Confirm, DialogueTables, Intent, Offer, Slot
+
+_T = TypeVar("_T")
 
 DEMO = Path(__file__).parent.parent / "dialogues" / "appointments.toml"
 """The appointment desk that answers when no other file is named."""
@@ -57,14 +60,37 @@ def load(path: Path) -> DialogueFile:
 def read(text: str, path: Path) -> DialogueFile:
     """The dialogue in `text`; `path` is where errors say it is. Raises `DialogueFileError`."""
     try:
-        return _checked(msgspec.convert(tomllib.loads(text), DialogueTables))
+        return _checked(_converted(tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise DialogueFileError(path, "", f"is no TOML: {error}") from error
-    except msgspec.ValidationError as error:
-        remedy, _, key = str(error).partition(" - at `$")
-        raise DialogueFileError(path, key.strip("`."), remedy) from error
     except checks.Mistake as mistake:
         raise DialogueFileError(path, mistake.key, mistake.remedy) from mistake
+
+
+_NAMED_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "slots": Slot,
+    "intents": Intent,
+    "confirm": Confirm,
+    "call": Call,
+    "offer": Offer,
+}
+
+
+def _converted(raw: dict[str, Any]) -> DialogueTables:
+    """The tables, typed. Those that a writer names are looked at one by one, so that an error can name them."""
+    for kind, table in _NAMED_TABLES.items():
+        named = raw.get(kind, {})
+        for name, value in named.items() if isinstance(named, dict) else ():
+            _convert(value, table, f"{kind}.{name}")
+    return _convert(raw, DialogueTables, "")
+
+
+def _convert(value: object, table: type[_T], key: str) -> _T:
+    try:
+        return msgspec.convert(value, table)
+    except msgspec.ValidationError as error:
+        remedy, _, inner = str(error).partition(" - at `$")
+        raise checks.Mistake((key + inner.rstrip("`")).lstrip("."), remedy) from error
 
 
 def _checked(tables: DialogueTables) -> DialogueFile:

@@ -98,7 +98,8 @@ class Policy:
         if said.intent in (YES, NO):
             return self._answered(state, said.intent == YES)
         if said.intent == REPEAT:
-            return self._said(state, state.plan.line, state.plan.question)
+            line = state.plan.line
+            return self._said(state, line, state.plan.question) if line.text else self._resumed(state)
         if said.intent == INFORM:
             return self._informed(state, said.slots)
         return self._begun(state, said.intent, self._resolved(said.slots))
@@ -125,8 +126,9 @@ class Policy:
         if state.misses > len(reject.say):
             return self._offered(replace(state, misses=0), reject.offer)
         sorry = self._line(state, reject.say[state.misses - 1])
-        if state.task is None and state.plan.question is None and state.heard:
-            return self._said(state, sorry.then(self._line(state, reject.hint)))
+        idle = state.plan.question in (None, OfferAsked(self.dialogue.tables.closing))
+        if state.task is None and idle and state.heard:
+            return self._said(state, sorry.then(self._line(state, reject.hint)), state.plan.question)
         return self._asked_again(state, sorry)
 
     def _answered(self, state: State, yes: bool) -> State:
@@ -159,12 +161,18 @@ class Policy:
         return self._advanced(self._without(state, confirm.forget), refused)
 
     def _informed(self, state: State, said: Slots) -> State:
-        """Slots and nothing else: for the task in progress, or for the first one that asks for all of them."""
+        """Slots and nothing else: for the task in progress or on offer, or the first one that asks for them all."""
         values = self._resolved(said)
         if state.task is not None:
             return self._advanced(self._with(state, values))
-        for name, intent in self.dialogue.tables.intents.items():
-            if values.keys() <= set(intent.steps):
+        tables = self.dialogue.tables
+        match state.plan.question:
+            case OfferAsked(offer):
+                names = [tables.offer[offer].yes, *tables.intents]
+            case _:
+                names = [*tables.intents]
+        for name in names:
+            if values.keys() <= set(tables.intents[name].steps):
                 return self._begun(state, name, values)
         return self._rejected(state)
 
@@ -288,7 +296,7 @@ class Policy:
         return self._asked(state, OfferAsked(offer), lead)
 
     def _said(self, state: State, line: Line, question: Question | None = None) -> State:
-        return replace(state, plan=Plan(line, question), heard=False)
+        return replace(state, plan=Plan(line, question), heard=not line.text)
 
     def _line(self, state: State, text: str) -> Line:
         """`text` in full, or that something is wrong: a tool did not say what the file relies on."""

@@ -48,11 +48,12 @@ def ordinal(number: int) -> str:
 
 
 def day(value: date, today: date, full: bool = False) -> str:
-    """When a thing happens: "tomorrow", "on Friday the sixth of March"; `full` adds the date to "tomorrow" too."""
-    near = {0: "today", 1: "tomorrow"}.get((value - today).days)
-    if near is None:
-        return f"on {dated(value)}"
-    return f"{near}, {dated(value)}," if full else near
+    """When a thing happens: "tomorrow", "on Friday", "on Monday the ninth of March"; `full` always has the date."""
+    ahead = (value - today).days
+    if ahead in (0, 1):
+        near = ("today", "tomorrow")[ahead]
+        return f"{near}, {dated(value)}" if full else near
+    return f"on {dated(value)}" if full or not 1 < ahead < 7 else f"on {WEEKDAYS[value.weekday()]}"
 
 
 def dated(value: date) -> str:

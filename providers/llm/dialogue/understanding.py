@@ -98,7 +98,7 @@ class Listener:
 
 _TOKEN = re.compile(rf"{WORD}|\d+")
 _HALF_OF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?\s?m\b\.?")
-_FULL_HOUR = re.compile(r"\b(\d{1,2}):00\b")
+_FULL_HOUR = re.compile(r"\b(\d{1,2}):00(?!\d)")
 
 
 def words_of(text: str) -> tuple[str, ...]:
