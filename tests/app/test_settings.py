@@ -170,7 +170,8 @@ def variables_named_in(folder: str) -> set[str]:
 def test_the_example_lists_every_variable_that_anything_reads() -> None:
     secrets = {name for carrier in CARRIERS.values() for name in carrier.secret_variables}
     keys = {key for of_kind in registry.KEYS.values() for key in of_kind.values()}
-    wanted = VARIABLES | secrets | keys | variables_named_in("providers")
+    words_of_file_formats = {"START_STATE", "FINAL_STATE"}  # of an automaton as the recogniser writes it
+    wanted = VARIABLES | secrets | keys | variables_named_in("providers") - words_of_file_formats
     assert wanted - set(explained()) == set()
 
 

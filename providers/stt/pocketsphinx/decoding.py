@@ -1,5 +1,7 @@
-"""Two decoders that must agree: a grammar, which always hears a sentence of the dialogue, and a small n-gram model of
-the same sentences, which hears one only if it is there.
+"""Two decoders that must agree on what was said.
+
+One has a grammar, and always hears a sentence of the dialogue; the other a small n-gram model of the same sentences,
+and hears one only if it is there.
 
 Where they hear much the same, the turn was meant for the dialogue; where they differ, it was not, and nothing is
 better than a guess. Measured figures stand next to what they decide.
