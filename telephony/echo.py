@@ -74,8 +74,11 @@ class _Path:
 
 
 class EchoGuard:
-    """One call's memory of what it played and heard. `played` and `heard` cost half a microsecond,
-    `is_echo` 0.15 ms once the echo is known, 0.5 ms when it has to be looked for, 0.03 ms for a caller as loud as the agent."""
+    """One call's memory of what it played and heard.
+
+    `played` and `heard` cost half a microsecond; `is_echo` costs 0.03 ms for a caller as loud as the agent, 0.15 ms
+    for an echo once its path is known, and 0.5 ms when it has to be looked for.
+    """
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self._rate_hz = rate_hz
