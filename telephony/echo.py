@@ -43,20 +43,24 @@ _EMPHASIS = np.float32(0.9)
 _BAND_HZ = (250.0, 3500.0)
 _SMOOTHING_HZ = 150.0
 
-_LOUDEST_ECHO = 10 ** (-9 / 10)
+_LOUDEST_ECHO = 10 ** (-6 / 10)
 """Echo over agent, in power: -15 dB are expected, but a line may favour the band the agent happens to sound in."""
 _ALIKE = 0.32
 """Likeness that tells an echo's lag from any other."""
 _EXPLAINED_BY_NEW, _EXPLAINED_BY_KNOWN = 0.65, 0.45
+"""The part of the sound's energy that makes it an echo. A new filter fits anything better than one with a history."""
 _SURELY_ECHO, _SURELY_NOT = 0.75, 0.2
+"""What contradicts the verdict before it at once."""
 _TAPS_S, _TAPS_BEFORE_S = 0.008, 0.002
+"""The filter, and how much of it is before the lag: the loudest of what comes back is not the first of it."""
 _FORGETTING = np.float32(0.9)
+"""Per judgement of 32 ms: the path is what 0.3 s of echo agree on."""
 _STALE_S = 0.3
 """A verdict this old says nothing about the next."""
 
 _BLOCK = 64
 _NOISE_MARGIN = 1.5
-_NOISE_RISE = 1.02
+_NOISE_RISE = 1.02  # per judgement: doubled within 1.1 s of speech
 _QUIETEST = 1e-7  # power of an emphasised block: -70 dBFS
 
 
@@ -70,7 +74,11 @@ class _Path:
 
 
 class EchoGuard:
-    """One call's memory of what it played and heard. `played` and `heard` cost well below a microsecond."""
+    """One call's memory of what it played and heard.
+
+    `played` and `heard` cost half a microsecond; `is_echo` costs 0.03 ms for a caller as loud as the agent, 0.15 ms
+    for an echo once its path is known, and 0.5 ms when it has to be looked for.
+    """
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self._rate_hz = rate_hz
@@ -79,7 +87,7 @@ class EchoGuard:
         )
         self._kept = round(_KEPT_S * rate_hz)
         self._sound = bytearray()
-        self._sound_ends_at = float("-inf")
+        self._sound_ends_at = 0.0
         self._sounds_until = float("-inf")
         self._heard = bytearray()
         self._heard_ends_at = float("-inf")
@@ -124,6 +132,8 @@ class EchoGuard:
     def is_echo(self, now: float) -> bool:
         """Whether the latest 64 ms heard are the agent's voice and nothing louder. To be asked when speech is detected
         while `audible`, for every verdict of the detector."""
+        if len(self._heard) < self._judged or not self._sound:
+            return False
         if now - self._judged_at > _STALE_S:
             self._verdict, self._doubted = self._path is not None, False
         self._judged_at = now
@@ -167,7 +177,7 @@ class EchoGuard:
         reference = self._reference(self._window + self._latest, self._window + self._latest - self._earliest)
         if energy > _LOUDEST_ECHO * self._loudest(reference):
             return 0.0, 1.0
-        known = self._path
+        known, explained = self._path, 0.0
         if known is not None:
             explained = self._fit(latest, noise, known.lag, _EXPLAINED_BY_KNOWN, known)
             if explained >= _EXPLAINED_BY_KNOWN:
@@ -175,7 +185,7 @@ class EchoGuard:
         likeness = _likeness(incoming, reference, self._noise, self._rate_hz)
         offset = int(likeness.argmax())
         if likeness[offset] < _ALIKE:
-            return 0.0, 1.0
+            return explained, 1.0
         lag = self._latest - offset
         # At the known lag it was the same echo that could not be explained; if the path has changed, it must show.
         needed = _SURELY_ECHO if known and abs(lag - known.lag) <= self._taps else _EXPLAINED_BY_NEW
