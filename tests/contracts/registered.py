@@ -1,6 +1,7 @@
 """The providers that the contract suites run over: everything in the registry that this machine can run.
 
-A new provider is covered by being registered. One that needs a key or a package which is not here is skipped, saying so.
+A new provider is covered by being registered. One that needs a key or a package that is not here is skipped, with its
+own words as the reason.
 """
 
 import asyncio
