@@ -1,0 +1,80 @@
+"""The providers that the contract suites run over: everything in the registry that this machine can run.
+
+A new provider is covered by being registered. One that needs a key or a package that is not here is skipped, with its
+own words as the reason.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providers.base import ProviderContext
+from providers.errors import ProviderMisconfigured
+from providers.llm.dialogue import DEMO, load
+from providers.llm.dialogue.grammar import grammar
+from providers.registry import KEYS, PROVIDERS, build
+from telephony.clock import MonotonicClock
+
+ENVIRONMENT = {
+    "SCRIPTED_TEXTS": "what are your opening hours|tomorrow at ten",
+    "SCRIPTED_FIRST_TOKEN_S": "0.01",
+    "SCRIPTED_TOKENS_PER_S": "10000",
+    "SCRIPTED_FIRST_CHUNK_S": "0.01",
+    "SCRIPTED_SPEED": "1000",
+}
+"""What the providers under test are told: no waits that only play a vendor's slowness."""
+
+WITHIN_S = 60.0
+"""For one scene; only ever reached by a provider that hangs."""
+
+
+def every(kind: str) -> pytest.MarkDecorator:
+    """Run a test with the name of each provider of a kind."""
+    return pytest.mark.parametrize("name", list(PROVIDERS[kind]))
+
+
+def provider(kind: str, name: str) -> Any:
+    """The provider, not entered yet; skips the test if this machine lacks what it needs."""
+    context = ProviderContext(ENVIRONMENT, MonotonicClock(), grammar(load(DEMO)))
+    try:
+        return build(kind, name, context)
+    except ProviderMisconfigured as lacking:
+        if lacking.variable in KEYS[kind].values() or "install" in lacking.remedy:
+            pytest.skip(str(lacking))
+        raise
+
+
+def leaving_nothing(scene: Coroutine[Any, Any, None]) -> None:
+    """Run a scene to its end; no task, thread or child process of it may be left."""
+    threads, processes = set(threading.enumerate()), _children()
+    asyncio.run(_without_tasks_left(scene))
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5.0)  # one that waits for an ended process notices soon
+        assert not thread.is_alive(), f"a thread is left: {thread}"
+    assert _children() <= processes, "processes are left"
+
+
+async def _without_tasks_left(scene: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        await scene
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks are left: {left}"
+
+
+def _children() -> set[int]:
+    """Processes whose parent is this one, ended ones that nobody waited for included. None are seen without /proc."""
+    ours = str(os.getpid())
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = status.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended while we looked
+            continue
+        if after_name[1] == ours:
+            found.add(int(status.parent.name))
+    return found
