@@ -10,7 +10,7 @@ from providers.stt.pocketsphinx.gate import SpeechGate
 from providers.stt.pocketsphinx.wire import Final, Lost, Partial, Report
 from telephony.audio import FRAME_BYTES, FRAME_MS
 
-_BACKLOG_FRAMES = 3000 // FRAME_MS
+_BACKLOG_FRAMES = 4000 // FRAME_MS
 """Speech that waits to be decoded; beyond it the oldest is dropped."""
 
 _PAUSE_FRAMES = 2000 // FRAME_MS
