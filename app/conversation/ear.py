@@ -176,12 +176,12 @@ class Ear:
     def _voice_heard(self, now: float) -> list[Event]:
         if self._onset_at is None:
             self._onset_at = now - _DETECTOR_S
-        self._learn_pause(now)
-        self.last_voice_at = now
         events: list[Event] = []
         if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
-            self._voiced = True
+            self._voiced = True  # before that it may be a click, which must not stretch a turn
+            self._learn_pause(self._onset_at)
         if self._voiced:
+            self.last_voice_at = now
             if self.began_at is None:
                 self.began_at = self._onset_at
                 events.append(Event.SPEECH_STARTED)
@@ -218,11 +218,11 @@ class Ear:
             return settings.spelling_ms
         return max(settings.endpoint_ms, min(1.5 * self._usual_pause_ms, settings.slowest_ms))
 
-    def _learn_pause(self, now: float) -> None:
+    def _learn_pause(self, resumed_at: float) -> None:
         """The caller speaks on after a pause inside a turn: this is how he pauses."""
         if self.began_at is None or self.last_voice_at is None:
             return
-        pause_ms = (now - self.last_voice_at) * 1000
+        pause_ms = (resumed_at - self.last_voice_at) * 1000
         if _SHORTEST_PAUSE_MS < pause_ms < self._settings.slowest_ms:
             self._usual_pause_ms += _LEARNING * (pause_ms - self._usual_pause_ms)
 

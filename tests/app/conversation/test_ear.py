@@ -327,3 +327,11 @@ def test_whatever_is_heard_speech_is_confirmed_at_most_once_a_turn_and_silence_e
     if caller.ear.began_at is not None and not disputed:
         caller.voice(96)
         assert ENDED in caller.silence(1600)  # the most that a slow caller is given
+
+
+def test_a_click_in_the_silence_does_not_stretch_a_turn() -> None:
+    caller = Listener(disputed=False)
+    caller.voice(480)
+    caller.silence(384)
+    caller.voice(32)
+    assert ENDED in caller.silence(160)
