@@ -207,20 +207,20 @@ class ToySpeechToText(Toy):
 
 class ToyRecognition:
     def __init__(self) -> None:
-        self._heard = b""
+        self._heard = ""
         self._events: asyncio.Queue[RecognitionEvent] = asyncio.Queue()
 
     def send(self, audio: bytes) -> None:
-        self._heard += audio
-        if read(self._heard).endswith("."):
+        self._heard += read(audio)
+        if self._heard.endswith("."):
             self._tell(ends_turn=True)
 
     def finalize(self) -> None:
         self._tell(finalized=True)
 
     def _tell(self, **how: bool) -> None:
-        self._events.put_nowait(FinalTranscript(read(self._heard).rstrip("."), **how))
-        self._heard = b""
+        self._events.put_nowait(FinalTranscript(self._heard.rstrip("."), **how))
+        self._heard = ""
 
     async def __aiter__(self) -> AsyncIterator[RecognitionEvent]:
         while True:
