@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.speech import NoRecordings
 
-NAMES = ("onset", "bargein", "load", "budgets", "frames")
+NAMES = ("onset", "bargein", "load", "budgets", "frames", "turns")
 
 
 def main() -> int:
