@@ -12,8 +12,9 @@ from providers.base import FinalTranscript, PartialTranscript, Recognition, Reco
 from providers.errors import ProviderError, ProviderUnavailable
 from telephony.audio import FRAME_BYTES, TELEPHONE, AudioFormat
 from telephony.clock import LoopClock
+from telephony.echo import EchoGuard
 from telephony.vad import VoiceFrame
-from tests.doubles import SPEECH, EnergyDetector
+from tests.doubles import SILENCE, SPEECH, EnergyDetector
 from tests.virtual import run
 
 
@@ -76,7 +77,8 @@ class Scene:
         self.voices = 0
         self.failures: list[int] = []
         self.crash: Exception | None = None
-        self.hearing = Hearing(self.recogniser, self.detector, self, self.clock)  # type: ignore[arg-type]
+        self.echo = EchoGuard(TELEPHONE.rate_hz)
+        self.hearing = Hearing(self.recogniser, self.detector, self, self.clock, self.echo)  # type: ignore[arg-type]
 
     def voice(self, frame: VoiceFrame) -> None:
         self.voices += 1
@@ -125,6 +127,33 @@ def test_audio_goes_to_the_voice_detector_and_the_recogniser() -> None:
             at.hearing.audio(SPEECH)
         assert at.recognition.audio == [SPEECH] * 16
         assert at.voices == 16 * FRAME_BYTES // 256
+
+    play(scene)
+
+
+def test_the_recogniser_hears_how_somebody_began_who_speaks_over_the_agent() -> None:
+    async def scene(at: Scene) -> None:
+        at.echo.played(SPEECH * 100, at.clock.now())
+        said = [bytes([n]) * FRAME_BYTES for n in range(30)]
+        for frame in said:
+            at.hearing.audio(frame)
+            at.hearing.attend(False)  # every verdict but the one that makes speech likely
+        at.hearing.attend(True)
+        at.hearing.audio(SPEECH)
+        assert at.recognition.audio == [SILENCE] * 30 + said[10:] + [SPEECH]
+
+    play(scene)
+
+
+def test_what_the_recogniser_has_heard_since_is_not_repeated_to_it() -> None:
+    async def scene(at: Scene) -> None:
+        at.echo.played(SPEECH * 10, at.clock.now())
+        at.hearing.audio(SPEECH)
+        await asyncio.sleep(2.0)
+        at.hearing.audio(SPEECH)
+        at.echo.played(SPEECH * 10, at.clock.now())
+        at.hearing.attend(True)
+        assert at.recognition.audio == [SILENCE, SPEECH]
 
     play(scene)
 
