@@ -141,7 +141,7 @@ class Ear:
         self._partial = partial
         if not (partial.stable and partial.text and changed):
             return []
-        if disputed and self._is_backchannel(self.words):
+        if disputed and self._may_be_backchannel(self.words):
             return []
         return self._confirm(now)
 
@@ -236,11 +236,20 @@ class Ear:
 
     def _is_backchannel(self, text: str) -> bool:
         """Nothing but backchannels, one or several ("okay yeah"); silence too."""
+        return not self._beyond_backchannels(text)
+
+    def _may_be_backchannel(self, text: str) -> bool:
+        """The same, or it may become so by the next word: the "I" of "I see"."""
+        rest = self._beyond_backchannels(text)
+        return not rest or any(known.startswith(f"{rest} ") for known in self._settings.backchannels)
+
+    def _beyond_backchannels(self, text: str) -> str:
+        """What is left of it behind the backchannels that it begins with."""
         rest = spoken_words(text)
         while rest:
             heads = (" ".join(rest.split()[:n]) for n in (2, 1))
             head = next((h for h in heads if h in self._settings.backchannels), None)
             if head is None:
-                return False
+                break
             rest = rest[len(head) :].strip()
-        return True
+        return rest

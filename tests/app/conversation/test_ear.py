@@ -183,6 +183,23 @@ def test_words_that_are_no_backchannel_confirm_at_once() -> None:
     assert caller.partial("wait a") == []
 
 
+def test_the_first_word_of_a_backchannel_of_two_confirms_nothing_yet() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(256)
+    assert caller.partial("I") == []
+    assert caller.partial("I see") == []
+    assert caller.partial("okay, I") == []
+    assert caller.partial("okay, I want") == [CONFIRMED]
+
+
+def test_the_first_word_of_a_backchannel_that_stays_alone_is_speech() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(256)
+    assert caller.partial("I") == []
+    assert caller.silence_until(PAUSED)
+    assert caller.final("I", finalized=True) == [CONFIRMED]
+
+
 def test_unstable_words_confirm_nothing() -> None:
     caller = Listener(disputed=True)
     caller.voice(256)
