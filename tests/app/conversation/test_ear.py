@@ -206,11 +206,37 @@ def test_unstable_words_confirm_nothing() -> None:
     assert caller.partial("wait", stable=False) == []
 
 
-def test_speech_of_600_ms_is_meant_whatever_the_recogniser_makes_of_it() -> None:
+def test_speech_of_600_ms_is_meant_even_when_the_recogniser_stays_silent() -> None:
     caller = Listener(disputed=True)
-    assert caller.voice(576) == [STARTED]
+    assert caller.voice(640) == [STARTED]
+    assert caller.silence_until(PAUSED)
+    assert caller.final("", finalized=True) == [CONFIRMED]
+    caller.disputed = False
+    assert caller.silence_until(ENDED) <= 500
+
+
+def test_speech_that_goes_on_waits_for_late_words_and_no_longer() -> None:
+    caller = Listener(disputed=True)
+    assert caller.voice(864) == [STARTED]
     assert caller.voice(64) == [CONFIRMED]
     assert caller.voice(2000) == []
+
+
+def test_a_drawn_out_backchannel_is_no_interruption() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(704)
+    assert caller.partial("mm") == []
+    assert caller.voice(320) == []
+    assert caller.silence_until(PAUSED)
+    assert caller.final("mm hm", finalized=True) == [DISMISSED]
+
+
+def test_speech_of_a_second_and_a_half_is_meant_whatever_the_recogniser_makes_of_it() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(704)
+    assert caller.partial("yeah") == []
+    assert caller.voice(736) == []
+    assert caller.voice(96) == [CONFIRMED]
 
 
 def test_two_coughs_with_a_pause_between_are_no_long_speech() -> None:
@@ -225,7 +251,7 @@ def test_after_a_pause_long_speech_is_meant_again() -> None:
     caller = Listener(disputed=True)
     caller.voice(192)
     caller.silence(320)
-    assert caller.voice(576) == []
+    assert caller.voice(864) == []
     assert caller.voice(64) == [CONFIRMED]
 
 
