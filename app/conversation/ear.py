@@ -52,7 +52,7 @@ class EarSettings:
     """How far the recogniser's words are behind the voice: it may still be a backchannel."""
     backchannel_ms: float = 1500.0
     """Voice this long is meant for us, even if the recogniser takes it for a backchannel."""
-    pause_ms: float = 200.0
+    pause_ms: float = 150.0
     """Silence after disputed speech that makes us ask what it was."""
     endpoint_ms: float = 500.0
     """Silence that ends a turn, if nothing speaks for more or less."""

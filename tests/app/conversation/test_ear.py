@@ -171,7 +171,7 @@ def test_a_backchannel_is_asked_about_when_it_pauses_and_then_dismissed() -> Non
     caller = Listener(disputed=True)
     assert caller.voice(320) == [STARTED]
     assert caller.partial("yeah") == []
-    assert caller.silence_until(PAUSED) == pytest.approx(200, abs=32)
+    assert caller.silence_until(PAUSED) == pytest.approx(160, abs=1)
     assert caller.final("yeah", finalized=True) == [DISMISSED]
     assert caller.ear.take_words() == ""
 
@@ -261,7 +261,7 @@ def test_an_answer_that_comes_while_he_talks_again_does_not_resume_the_reply() -
     caller.silence(256)
     caller.voice(128)
     assert caller.final("mm-hm", finalized=True) == []
-    assert caller.silence_until(PAUSED) == pytest.approx(200, abs=32)
+    assert caller.silence_until(PAUSED) == pytest.approx(160, abs=1)
     assert caller.final("no wait", finalized=True) == [CONFIRMED]
     assert caller.ear.words == "no wait"
 
@@ -293,7 +293,7 @@ def test_a_final_in_mid_speech_over_the_agent_waits_for_the_pause() -> None:
     caller = Listener(disputed=True)
     caller.voice(192)
     assert caller.final("okay") == []
-    assert caller.silence_until(PAUSED) == pytest.approx(200, abs=32)
+    assert caller.silence_until(PAUSED) == pytest.approx(160, abs=1)
 
 
 @pytest.mark.parametrize("text", ["Mm-hm.", "Yeah", "okay, yeah!", "uh huh right", "Got it. Okay.", "all right", ""])
