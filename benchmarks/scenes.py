@@ -94,6 +94,8 @@ class Interruption:
 
     cleared_s: float | None
     committed_s: float | None
+    words_kept: bool
+    """What the model was told is what was said."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ async def interruption(activity: VoiceActivity, seed: int, saying: Saying, echo:
         await asyncio.sleep(end + _AFTER_S - scene.clock.now())
         cleared = [at - began for at in scene.line.clears if at > began]
         ended = [at - began for at, event in scene.of(ReplyEnded) if at > began and event.reason == "interrupted"]
-        return Interruption(cleared[0] if cleared else None, ended[0] if ended else None)
+        kept = " ".join(event.text for _, event in scene.of(CallerSaid)) == saying.text
+        return Interruption(cleared[0] if cleared else None, ended[0] if ended else None, kept)
 
 
 async def disturbance(
@@ -193,10 +196,11 @@ async def disturbance(
         end = scene.clock.now() if saying is None else scene.line.say(saying)[1]
         await asyncio.sleep(end + (_AFTER_S if saying is not None else 10.0) - scene.clock.now())
         holds = [at for at, event in scene.of(FloorChanged) if event.floor == Floor.INTERRUPTED.value]
-        lost, doubled = _continuity(scene)
+        ended = bool(scene.of(ReplyEnded))
+        lost, doubled = (0, 0) if ended else _continuity(scene)
         return Disturbance(
             holds=len(holds),
-            lost=bool(scene.of(ReplyEnded)),
+            lost=ended,
             entered_context=bool(scene.of(CallerSaid)),
             resumed_s=tuple(_resumed_after(scene, hold, end if saying is not None else hold) for hold in holds),
             words_lost=lost,

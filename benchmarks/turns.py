@@ -94,7 +94,19 @@ def _tell_turns(table: Table, name: str, pause_ms: int, calls: Iterable[list[Tur
 def _measure_interruptions(report: Report) -> None:
     table = report.table(
         "Speech into a reply",
-        *("speech", "items", "missed", "%", "stop p50, ms", "p90", "commit p50, ms", "p90", "goal", ""),
+        *(
+            "speech",
+            "items",
+            "missed",
+            "%",
+            "stop p50, ms",
+            "p90",
+            "commit p50, ms",
+            "p90",
+            "words changed",
+            "goal",
+            "",
+        ),
     )
     said = prompts()
     silent = [Saying(saying.name, saying.sound) for saying in said]
@@ -117,9 +129,10 @@ def _tell_interruptions(table: Table, name: str, found: Sequence[Interruption]) 
     commits = [one.committed_s * 1000 for one in found if one.committed_s is not None]
     missed = len(found) - len(commits)
     share = 100 * missed / len(found)
+    changed = sum(not one.words_kept for one in found)
     table.add(
         *(name, len(found), missed, share, quantile(stops, 0.5), quantile(stops, 0.9)),
-        *(quantile(commits, 0.5), quantile(commits, 0.9), "<= 2 %", against(share, 2.0)),
+        *(quantile(commits, 0.5), quantile(commits, 0.9), changed, "<= 2 %", against(share, 2.0)),
     )
 
 

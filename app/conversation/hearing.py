@@ -102,6 +102,7 @@ class Hearing:
         if self._recognition is None:
             self._wait(payload)
         elif self._attentive or not self._echo.audible(now) or self._echo.lag_s is None:
+            self._withheld.clear()
             self._recognition.send(payload)
         else:
             self._withheld.append(payload)
@@ -112,7 +113,6 @@ class Hearing:
         if attentive and not self._attentive and self._recognition is not None:
             while self._withheld:
                 self._recognition.send(self._withheld.popleft())
-        self._withheld.clear()
         self._attentive = attentive
 
     def _verdict(self, frame: VoiceFrame) -> None:

@@ -15,7 +15,7 @@ from telephony.audio import FRAME_BYTES, TELEPHONE, AudioFormat
 from telephony.clock import LoopClock
 from telephony.loudness import LevelKeeper, gain_table
 from telephony.vad import VoiceFrame
-from tests.doubles import SPEECH, EnergyChannel, EnergyDetector
+from tests.doubles import SILENCE, SPEECH, EnergyChannel, EnergyDetector
 from tests.virtual import run
 
 
@@ -108,6 +108,32 @@ class Scene:
         return self.recogniser.opened[-1]
 
 
+@dataclass
+class EchoingLine:
+    """An echo guard whose verdicts are given."""
+
+    sounding: bool = True
+    echoes: bool = True
+    lag_s: float | None = 0.2
+
+    def heard(self, payload: bytes, now: float) -> None: ...
+
+    def audible(self, now: float) -> bool:
+        return self.sounding
+
+    def is_echo(self, now: float) -> bool:
+        return self.echoes
+
+
+def on_a_line(line: EchoingLine, level: LevelKeeper | None = None) -> Callable[[], Scene]:
+    def scene() -> Scene:
+        at = Scene()
+        at.hearing = Hearing(at.recogniser, at.detector, at, at.clock, line, level)  # type: ignore[arg-type]
+        return at
+
+    return scene
+
+
 def play(scene_of: Callable[[Scene], object], scene: Callable[[], Scene] = Scene) -> Scene:
     """Run a scene with its hearing open, and close it."""
 
@@ -131,6 +157,33 @@ def test_audio_goes_to_the_voice_detector_and_the_recogniser() -> None:
         assert at.voices == 16 * FRAME_BYTES // 256
 
     play(scene)
+
+
+def test_the_recogniser_hears_how_somebody_began_who_speaks_over_the_agent() -> None:
+    async def scene(at: Scene) -> None:
+        said = [bytes([n]) * FRAME_BYTES for n in range(30)]
+        for frame in said:
+            at.hearing.audio(frame)
+            at.hearing.attend(False)  # every verdict but the one that makes speech likely
+        at.hearing.attend(True)
+        at.hearing.audio(SPEECH)
+        assert at.recognition.audio == [SILENCE] * 30 + said[10:] + [SPEECH]
+
+    play(scene, on_a_line(EchoingLine(echoes=False)))
+
+
+def test_what_the_recogniser_has_heard_since_is_not_repeated_to_it() -> None:
+    line = EchoingLine(echoes=False)
+
+    async def scene(at: Scene) -> None:
+        at.hearing.audio(SPEECH)
+        line.sounding = False
+        at.hearing.audio(SPEECH)
+        line.sounding = True
+        at.hearing.attend(True)
+        assert at.recognition.audio == [SILENCE, SPEECH]
+
+    play(scene, on_a_line(line))
 
 
 def test_what_is_recognised_is_told_in_order() -> None:
@@ -283,32 +336,6 @@ def test_finals_that_nobody_asked_for_are_told_as_they_come() -> None:
 
 
 # The agent's echo, and the caller's level
-
-
-@dataclass
-class EchoingLine:
-    """An echo guard whose verdicts are given."""
-
-    sounding: bool = True
-    echoes: bool = True
-    lag_s: float | None = 0.2
-
-    def heard(self, payload: bytes, now: float) -> None: ...
-
-    def audible(self, now: float) -> bool:
-        return self.sounding
-
-    def is_echo(self, now: float) -> bool:
-        return self.echoes
-
-
-def on_a_line(line: EchoingLine, level: LevelKeeper | None = None) -> Callable[[], Scene]:
-    def scene() -> Scene:
-        at = Scene()
-        at.hearing = Hearing(at.recogniser, at.detector, at, at.clock, line, level)  # type: ignore[arg-type]
-        return at
-
-    return scene
 
 
 def test_while_the_agent_echoes_the_recogniser_hears_silence_and_nobody_hears_a_voice() -> None:
