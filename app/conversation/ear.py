@@ -152,12 +152,14 @@ class Ear:
         return self._confirm(now)
 
     def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
-        """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
+        """Words that stay. Only the answer to a `finalize`, or a turn's end, closes a turn, if no voice contradicts."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
         if not (final.finalized or (final.ends_turn and not self._voiced)):
             return self._confirm(now) if final.text and not disputed else []
+        if self._voiced and not disputed and self._confirmed:  # he talks again: the turn goes on, with these words
+            return []
         if disputed and not self._confirmed:
             return self._settle(final, now)
         if self.words:
