@@ -261,6 +261,14 @@ def test_two_coughs_with_a_pause_between_are_no_long_speech() -> None:
     assert caller.silence(320) == [PAUSED]
 
 
+def test_the_silence_before_the_next_cough_makes_the_first_no_longer() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(192)
+    assert caller.silence(448) == [PAUSED]
+    caller.voice(32)
+    assert caller.final("", finalized=True) == [DISMISSED]
+
+
 def test_after_a_pause_long_speech_is_meant_again() -> None:
     caller = Listener(disputed=True)
     caller.voice(192)
