@@ -103,6 +103,7 @@ class Ear:
 
     def _forget_turn(self) -> None:
         self.began_at = self._onset_at = self._sustained_from = None
+        self._voice_ms = 0.0  # how long it has lasted, or had when it paused
         self._confirmed = False
         self._pause_told = False
         self._end_told = False
@@ -152,12 +153,14 @@ class Ear:
         return self._confirm(now)
 
     def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
-        """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
+        """Words that stay. Only the answer to a `finalize`, or a turn's end, closes a turn, if no voice contradicts."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
         if not (final.finalized or (final.ends_turn and not self._voiced)):
             return self._confirm(now) if final.text and not disputed else []
+        if self._voiced and not disputed and self._confirmed:  # he talks again: the turn goes on, with these words
+            return []
         if disputed and not self._confirmed:
             return self._settle(final, now)
         if self.words:
@@ -170,9 +173,8 @@ class Ear:
 
     def _settle(self, final: FinalTranscript, now: float) -> list[Event]:
         """What the disputed speech was, now that its words are known."""
-        meant = (
-            self._voice_ms() >= self._settings.sustained_ms if not self.words else not self._is_backchannel(self.words)
-        )
+        long = self._voice_ms >= self._settings.sustained_ms
+        meant = not self._is_backchannel(self.words) if self.words else long
         if meant:
             confirmed = self._confirm(now)
             return [*confirmed, Event.TURN_UNDERSTOOD] if final.ends_turn else confirmed
@@ -197,16 +199,10 @@ class Ear:
             if self._sustained_from is None or self._pause_told:
                 self._sustained_from = self._onset_at
             self._pause_told = self._end_told = False
-            voice_ms = (now - self._sustained_from) * 1000
-            if voice_ms >= self._settings.sustained_ms and voice_ms >= self._long_ms(disputed):
+            self._voice_ms = (now - self._sustained_from) * 1000
+            if self._voice_ms >= self._settings.sustained_ms and self._voice_ms >= self._long_ms(disputed):
                 events += self._confirm(now)
         return events
-
-    def _voice_ms(self) -> float:
-        """How long the voice has lasted, since the last pause that was told."""
-        if self._sustained_from is None or self.last_voice_at is None:
-            return 0.0
-        return (self.last_voice_at - self._sustained_from) * 1000
 
     def _long_ms(self, disputed: bool) -> float:
         """Voice so long needs no words to be speech."""

@@ -137,6 +137,20 @@ def test_final_words_without_a_voice_are_a_turn_all_the_same() -> None:
     assert caller.silence_until(ENDED) == pytest.approx(500, abs=32)
 
 
+def test_an_answer_that_comes_while_he_talks_on_does_not_end_his_turn() -> None:
+    caller = Listener(disputed=False)
+    caller.voice(640)
+    caller.partial("what are your hours")
+    assert ENDED in caller.silence(600)
+    caller.voice(96)
+    assert caller.final("what are your hours", finalized=True) == []
+    caller.partial("on monday")
+    caller.voice(640)
+    assert ENDED in caller.silence(1000)
+    assert caller.final("on monday", finalized=True) == [UNDERSTOOD]
+    assert caller.ear.take_words() == "what are your hours on monday"
+
+
 def test_the_recognisers_own_end_of_turn_is_taken() -> None:
     caller = Listener(disputed=False)
     caller.voice(320)
@@ -245,6 +259,14 @@ def test_two_coughs_with_a_pause_between_are_no_long_speech() -> None:
     assert caller.silence(320) == [PAUSED]
     assert caller.voice(192) == []
     assert caller.silence(320) == [PAUSED]
+
+
+def test_the_silence_before_the_next_cough_makes_the_first_no_longer() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(192)
+    assert caller.silence(448) == [PAUSED]
+    caller.voice(32)
+    assert caller.final("", finalized=True) == [DISMISSED]
 
 
 def test_after_a_pause_long_speech_is_meant_again() -> None:
