@@ -76,7 +76,7 @@ class Call:
         while len(self._rest) >= FRAME_BYTES:
             frame, self._rest = self._rest[:FRAME_BYTES], self._rest[FRAME_BYTES:]
             self._backlog.extend(self._gate.hear(frame))
-            if self._gate.quiet_frames == _PAUSE_FRAMES:
+            if self._gate.quiet_frames == _PAUSE_FRAMES and (self._utterance or self._backlog):
                 self._backlog.append(_Mark.PAUSE)
         while len(self._backlog) > _BACKLOG_FRAMES:
             self._drop_oldest()
