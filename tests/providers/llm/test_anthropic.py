@@ -639,7 +639,8 @@ def test_a_slow_start_is_waited_for() -> None:
 
 def test_bytes_behind_the_end_are_not_waited_for() -> None:
     async def scene(vendor: FakeAnthropic, model: Anthropic) -> None:
-        assert isinstance((await reply(model))[-1], ReplyCompleted)
+        async with asyncio.timeout(10):  # the connection's own patience is longer
+            assert isinstance((await reply(model))[-1], ReplyCompleted)
         await vendor.requests[0].hung_up.wait()
 
     play(scene, Answer((start(), text("Hi."), end(), asyncio.Event())))
