@@ -41,10 +41,8 @@ from providers.llm.anthropic import request as layout
 from telephony.clock import LoopClock
 from tests.contracts.registered import leaving_nothing
 from tests.fakes.anthropic import (
-    CUT,
     KEY,
     PING,
-    Answer,
     FakeAnthropic,
     arguments,
     end,
@@ -59,6 +57,7 @@ from tests.fakes.anthropic import (
     tool,
     tool_opened,
 )
+from tests.fakes.http import CUT, Answer
 
 HELLO = ReplyRequest((CallerMessage("hello"),))
 BOOK = ToolSpec("book", "Book a day.", {"type": "object", "properties": {"day": {"type": "string"}}})
