@@ -41,8 +41,14 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    handler.addFilter(_tells_news)
     for noisy in ("httpx", "httpcore", "websockets", "uvicorn", "uvicorn.error", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _tells_news(record: logging.LogRecord) -> bool:
+    """False for what uvicorn says of every upgrade that is refused with a text: the refusal is on record already."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def masked(number: str) -> str:

@@ -183,7 +183,7 @@ class CarrierCall:
 
     async def _open(self, verb: Stream) -> MediaPath:
         """The media websocket, connected; raises `HandshakeFailed`."""
-        scheme, _, rest = verb.url.partition(":")
+        scheme = urlsplit(verb.url).scheme
         if scheme != "wss" and not (scheme == "ws" and self._line.allow_plain_ws):
             raise HandshakeFailed(STREAM_SCHEME_NOT_WSS, f"{verb.url}: the scheme is not wss")
         self._dialled += 1
@@ -191,7 +191,7 @@ class CarrierCall:
             raise HandshakeFailed(HANDSHAKE_NOT_101, f"{verb.url}: refused on purpose")
         headers = {"User-Agent": USER_AGENT, "Host": urlsplit(verb.url).netloc}
         if self._line.auth_token:
-            headers[HEADER] = sign(self._line.auth_token, f"wss:{rest}")
+            headers[HEADER] = sign(self._line.auth_token, verb.url)
         network = self._line.network if self._dialled == 1 else self._line.network.afterwards()
         path = MediaPath(self._clock, network, f"{self._sid}{self._dialled}")
         await path.open(self._line.address.reachable(verb.url), headers)
