@@ -23,13 +23,18 @@ PROVIDERS: dict[str, dict[str, str]] = {
         "scripted": "providers.scripted:create_llm",
     },
     "tts": {
+        "elevenlabs": "providers.tts.elevenlabs:create",
         "espeak": "providers.tts.espeak:create",
         "scripted": "providers.scripted:create_tts",
     },
 }
 """Kind, name, and `module:factory` taking a `ProviderContext`."""
 
-KEYS: dict[str, dict[str, str]] = {"stt": {}, "llm": {}, "tts": {}}
+KEYS: dict[str, dict[str, str]] = {
+    "stt": {},
+    "llm": {},
+    "tts": {"elevenlabs": "ELEVENLABS_API_KEY"},
+}
 """Kind, and for each vendor the variable that holds its key: the first one set is chosen when nothing else is said."""
 
 EMBEDDED = {"stt": "pocketsphinx", "llm": "dialogue", "tts": "espeak"}
