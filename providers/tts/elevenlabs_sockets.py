@@ -36,7 +36,7 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Audio of a context, µ-law at 8 kHz, any length; `alignment` is None where the vendor gave none."""
+    """Audio of a context, µ-law at 8 kHz, any length; `alignment` is None where the vendor gave none that is usable."""
 
     audio: bytes
     alignment: tuple[TimedCharacter, ...] | None
@@ -138,7 +138,7 @@ class _Alignment(msgspec.Struct):
 
     def characters(self) -> tuple[TimedCharacter, ...] | None:
         durations = self.durations or self.durations_as_specified
-        if not self.chars or not len(self.chars) == len(self.starts) == len(durations):
+        if not len(self.chars) == len(self.starts) == len(durations):
             return None
         return tuple(map(TimedCharacter, self.chars, self.starts, durations))
 

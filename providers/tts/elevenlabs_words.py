@@ -43,7 +43,7 @@ class WordTimes:
         self._starts: list[int] = []  # of the letters that are timed, in samples of the utterance; never falling
         self._ends: list[int] = []
         self._samples = 0
-        self._aligned = False
+        self._aligned_until = 0  # samples, white space included; 0 before the first alignment
 
     @property
     def known(self) -> int:
@@ -66,11 +66,10 @@ class WordTimes:
         begin, end = self._samples, self._samples + samples
         self._samples = end
         if alignment:
-            self._aligned = True
             self._match(begin, alignment)
-        elif samples:
+        elif begin < end and begin >= self._aligned_until:  # no character that began before is still sounding
             self.exact = False
-            if not self._aligned:
+            if not self._aligned_until:
                 self._assume(end)
         words = []
         while self.placed < len(self._words):
@@ -92,18 +91,19 @@ class WordTimes:
         """Where the word before `letter` ends. One that goes on in audio to come is assumed to hurry: it must not
         seem to last beyond the utterance."""
         timed = len(self._ends)
+        if not self._aligned_until:
+            return min(received, self._ends[min(letter, timed) - 1])
         if letter <= timed:
             return self._ends[letter - 1]
-        if not self._aligned:
-            return received
         return received + (letter - timed) * self._ends[-1] // timed // 2
 
     def _assume(self, end: int) -> None:
         letter_samples = self._rate_hz * _SLOW_LETTER_MS // 1000
-        while len(self._starts) < len(self._letters) and self._time() + letter_samples <= end:
+        while len(self._starts) < len(self._letters) and self._time() < end:
             self._append(self._time(), self._time() + letter_samples)
 
     def _match(self, begin: int, alignment: Sequence[TimedCharacter]) -> None:
+        self._aligned_until = max(1, self._aligned_until, *(self._span(begin, one)[1] for one in alignment))
         spoken = [character for character in alignment if character.text and not character.text.isspace()]
         text = [character.text for character in spoken]
         cursor = len(self._starts)
