@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from providers.base import ProviderContext, SpeechChunk, SpokenWord
+from providers.base import ProviderContext, SpeechChunk
 from providers.errors import (
     ProviderMalformed,
     ProviderMisconfigured,
@@ -54,11 +54,14 @@ def create(context: ProviderContext) -> "ElevenLabs":
         "similarity_boost": _number(environment, "ELEVENLABS_SIMILARITY", 0.0, 1.0),
         "speed": _number(environment, "ELEVENLABS_SPEED", 0.7, 1.2),
     }
+    contexts = _number(environment, "ELEVENLABS_CONTEXTS", 1, 100) or 5
+    if contexts != int(contexts):
+        raise ProviderMisconfigured(NAME, "ELEVENLABS_CONTEXTS", "set a whole number")
     return ElevenLabs(
         _url(environment),
         key.strip(),
         voice_settings={name: value for name, value in settings.items() if value is not None},
-        most_contexts=int(_number(environment, "ELEVENLABS_CONTEXTS", 1, 100) or 5),
+        most_contexts=int(contexts),
         connect_timeout_s=_number(environment, "ELEVENLABS_CONNECT_TIMEOUT_S", 0.1, 60.0) or 3.0,
     )
 
@@ -245,6 +248,11 @@ class _Utterance:
     def _is_heard(self) -> bool:
         return self._words.placed > self._words_before
 
+    @property
+    def _is_untouched(self) -> bool:
+        """The present piece was sent, all before it was spoken, and nothing of it came."""
+        return self._may_repeat and not self._complete and self._words.placed == self._words_before
+
     # speech
 
     async def speech(self) -> AsyncGenerator[SpeechChunk, None]:
@@ -260,13 +268,14 @@ class _Utterance:
                 case Finished(context):
                     if context is not self._context:
                         continue
+                    if self._is_untouched:
+                        await self._repeat()
+                        continue
+                    self._check_spoken()
                     if self._complete:
                         break
-                    if self._pieces and not self._is_heard and self._may_repeat:
-                        await self._repeat()
-        unspoken = self._unspoken()
-        if unspoken:
-            yield SpeechChunk(b"", unspoken)
+        if self._words.unplaced:
+            yield SpeechChunk(b"", self._words.rest())
 
     async def _next(self) -> Event:
         while True:
@@ -292,10 +301,8 @@ class _Utterance:
         self._context = await self._sockets.open(self._inbox)
         self._context.speak(self._piece)
 
-    def _unspoken(self) -> tuple[SpokenWord, ...]:
-        """Words that no audio could be found for. Raises `ProviderMalformed` if that is because there was none."""
-        words = self._words.rest()
-        sounding = [word for word in words if any(map(str.isalnum, word.text))]
-        if sounding and (not self._words.samples or (self._words.exact and len(sounding) > _FORGIVEN_WORDS)):
-            raise ProviderMalformed(NAME, f"the speech ended {len(sounding)} words before the text")
-        return words
+    def _check_spoken(self) -> None:
+        """Raise `ProviderMalformed` if the vendor ended the context before the text."""
+        missing = [word for word in self._words.unplaced if any(map(str.isalnum, word))]
+        if missing and (not self._words.samples or (self._words.exact and len(missing) > _FORGIVEN_WORDS)):
+            raise ProviderMalformed(NAME, f"the speech ended {len(missing)} words before the text")

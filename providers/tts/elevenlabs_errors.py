@@ -24,7 +24,17 @@ _LONGEST = 200
 _KEY = re.compile(r"\bsk_\w+")  # should the vendor quote it
 _KEY_REFUSED = ("invalid_api_key", "missing_permissions", "needs_authorization", "api key")
 # In the order in which they are looked for: a sentence about a quota may also speak of a limit of characters.
-_FULL = ("quota", "concurren", "busy", "max_active_conversations", "rate limit", "rate_limit", "too many", "too_many")
+_FULL = (
+    "quota",
+    "concurren",
+    "busy",
+    "max_active_conversations",
+    "rate limit",
+    "rate_limit",
+    "too many",
+    "too_many",
+    "exceeded your",
+)
 _GONE = ("timeout", "timed out", "timed_out", "inactiv", "internal")
 _NO = (*_KEY_REFUSED, "unusual_activity", "not_found", "not found", "character_limit", "voice", "model", "permission")
 _BROKEN_PROTOCOL = (1002, 1003, 1007, 1009)

@@ -126,7 +126,7 @@ class Context:
         self.close()
 
     def _post(self, **message: Any) -> None:
-        if not self.finished:
+        if not self.finished or self._closing:
             self._socket.post({"context_id": self.context_id, **message})
 
 
@@ -257,6 +257,7 @@ class Socket:
             inbox.put(Flushed())
         if message.final or message.final_as_specified:
             self._finish(context)
+            context.close()  # text that crossed this message has opened it again
 
     def _finish(self, context: Context, failure: Callable[[], ProviderError] | None = None) -> None:
         context.finished = True

@@ -55,6 +55,11 @@ class WordTimes:
         """Audio so far."""
         return self._samples
 
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Words of the text that are not handed out yet."""
+        return tuple(word for word, _ in self._words[self.placed :])
+
     def add(self, text: str) -> None:
         """`text` is on its way to the vendor; words do not go on from one text to the next."""
         for word in text.split():
@@ -83,7 +88,7 @@ class WordTimes:
 
     def rest(self) -> tuple[SpokenWord, ...]:
         """What remains when there is no more audio, placed at its end."""
-        words = tuple(SpokenWord(word, 0, 0) for word, _ in self._words[self.placed :])
+        words = tuple(SpokenWord(word, 0, 0) for word in self.unplaced)
         self.placed = len(self._words)
         return words
 

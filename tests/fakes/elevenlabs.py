@@ -181,7 +181,8 @@ class FakeElevenLabs:
             await line.send(error="max_active_conversations", message="Too many contexts.", code=1008)
             await line.connection.close(1008, "Maximum simultaneous contexts exceeded")
             return
-        if message.get("text") != " ":
+        reopened = any(earlier.context_id == spoken.context_id for earlier in self.spoken[:-1])
+        if message.get("text") != " " and not reopened:
             self.violations.append(f"the first text of a context was {message.get('text')!r}")
         speaking.append(group.create_task(self._speak(line, spoken)))
 
