@@ -227,7 +227,7 @@ class _Utterance:
         if self._context is None or self._context.finished:
             self._context = await self._sockets.open(self._inbox)
         self._words_before, self._samples_before = self._words.known, self._words.samples
-        self._piece, self._may_repeat = f"{piece} ", True
+        self._piece, self._may_repeat = f"{_encodable(piece)} ", True
         self._pieces += 1
         self._words.add(piece)
         self._context.speak(self._piece)
@@ -306,3 +306,8 @@ class _Utterance:
         missing = [word for word in self._words.unplaced if any(map(str.isalnum, word))]
         if missing and (not self._words.samples or (self._words.exact and len(missing) > _FORGIVEN_WORDS)):
             raise ProviderMalformed(NAME, f"the speech ended {len(missing)} words before the text")
+
+
+def _encodable(text: str) -> str:
+    """`text` as it can be sent: half of a character pair, which a model may emit, cannot."""
+    return text.encode("utf-8", "replace").decode()

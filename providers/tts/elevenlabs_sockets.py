@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 
 from providers.errors import ProviderError, ProviderMalformed, ProviderTimedOut, ProviderUnavailable
 from providers.tts.elevenlabs_errors import NAME, Refusal, refused_upgrade
+from providers.tts.elevenlabs_messages import Message, decode
 from providers.tts.elevenlabs_words import TimedCharacter
 
 MOST_WAITING = 4096
@@ -130,36 +131,6 @@ class Context:
             self._socket.post({"context_id": self.context_id, **message})
 
 
-class _Alignment(msgspec.Struct):
-    chars: list[str] = []
-    starts: list[float] = msgspec.field(name="charStartTimesMs", default_factory=list)
-    durations: list[float] = msgspec.field(name="charDurationsMs", default_factory=list)
-    durations_as_specified: list[float] = msgspec.field(name="charsDurationsMs", default_factory=list)
-
-    def characters(self) -> tuple[TimedCharacter, ...] | None:
-        durations = self.durations or self.durations_as_specified
-        if not len(self.chars) == len(self.starts) == len(durations):
-            return None
-        return tuple(map(TimedCharacter, self.chars, self.starts, durations))
-
-
-class _Message(msgspec.Struct):
-    audio: bytes | None = None
-    context: str | None = msgspec.field(name="contextId", default=None)
-    context_as_sent: str | None = msgspec.field(name="context_id", default=None)
-    final: bool | None = msgspec.field(name="isFinal", default=None)
-    final_as_specified: bool | None = msgspec.field(name="is_final", default=None)
-    alignment: _Alignment | None = None
-    normalized: _Alignment | None = msgspec.field(name="normalizedAlignment", default=None)
-    type: str | None = None
-    error: str | None = None
-    message: str | None = None
-    code: int | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Message)
-
-
 class Socket:
     """One connection and its contexts. `run` keeps it; when that returns, all contexts have failed."""
 
@@ -230,7 +201,7 @@ class Socket:
     async def _read(self) -> None:
         try:
             while self.alive:
-                self._take(_DECODER.decode(await self._connection.recv()))
+                self._take(decode(await self._connection.recv()))
         except ConnectionClosed as closed:
             code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (0, "the connection broke")
             self._lost = Refusal(code, "", reason or "the connection was closed").error
@@ -238,10 +209,10 @@ class Socket:
             detail = f"a message that makes no sense: {reason}"
             self._lost = lambda: ProviderMalformed(NAME, detail)
 
-    def _take(self, message: _Message) -> None:
-        context = self._contexts.get(message.context or message.context_as_sent or "")
+    def _take(self, message: Message) -> None:
+        context = self._contexts.get(message.of_context)
         if message.error is not None:
-            refusal = Refusal(message.code or 0, message.error, message.message or "")
+            refusal = message.refusal()
             if context is not None:
                 self._finish(context, refusal.error)
             else:
@@ -251,11 +222,10 @@ class Socket:
             return  # late audio of a context that is gone
         inbox = context.inbox
         if inbox is not None and message.audio:
-            timed = message.alignment or message.normalized
-            inbox.put(Sound(message.audio, timed.characters() if timed else None))
+            inbox.put(Sound(message.audio, message.characters()))
         if inbox is not None and message.type == "flush_done":
             inbox.put(Flushed())
-        if message.final or message.final_as_specified:
+        if message.ends_context:
             self._finish(context)
             context.close()  # text that crossed this message has opened it again
 

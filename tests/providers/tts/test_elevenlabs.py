@@ -148,6 +148,14 @@ def test_utterances_share_a_connection_and_never_an_id() -> None:
     play(scene)
 
 
+def test_half_a_character_pair_is_spoken_around() -> None:
+    async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
+        assert words(await speech(tts, "Well \ud83d done.", OFFER)) == f"Well \ud83d done. {OFFER}".split()
+        assert vendor.spoken[0].text == f"Well ? done. {OFFER} "
+
+    play(scene)
+
+
 def test_no_text_needs_no_vendor() -> None:
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         assert await speech(tts, "", " \n") == []
@@ -205,7 +213,7 @@ def test_words_are_placed_to_the_sample_across_chunks_and_pieces(alignment: str,
 
 
 def test_words_survive_without_alignment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.01)
+    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.2)
 
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         vendor.alignment = "none"
@@ -217,7 +225,7 @@ def test_words_survive_without_alignment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_words_survive_a_normalised_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.01)
+    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.2)
 
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         vendor.normalize = {"10:30": "half past ten", "$5.": "five dollars."}
@@ -423,6 +431,7 @@ def error_message(word: str, sentence: str = "No.") -> str:
         ("quota_exceeded", ProviderRateLimited),
         ("detected_unusual_activity", ProviderRejected),
         ("invalid_api_key", ProviderRejected),
+        ("something_new", ProviderRejected),
     ],
 )
 def test_an_error_message_ends_the_speech_after_what_was_spoken(
@@ -480,11 +489,19 @@ def test_a_message_that_says_nothing_to_us_changes_nothing(message: dict[str, ob
     play(scene)
 
 
-def test_alignments_whose_lengths_disagree_are_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.01)
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"chars": ["W", "e"], "charStartTimesMs": [0], "charDurationsMs": [1, 2, 3]},
+        {"chars": ["W"], "charStartTimesMs": [1e308], "charDurationsMs": [1]},
+        {"chars": [], "charStartTimesMs": []},
+        {},
+    ],
+)
+def test_an_alignment_that_cannot_be_is_not_believed(lie: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elevenlabs, "_QUIET_S", 0.2)
 
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
-        lie = {"chars": ["W", "e"], "charStartTimesMs": [0], "charDurationsMs": [1, 2, 3]}
         vendor.faults = [Fault(0, send=json.dumps({"audio": "VVVV", "contextId": "u1", "alignment": lie}))]
         chunks = await speech(tts, HOURS)
         assert words(chunks) == HOURS.split()
