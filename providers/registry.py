@@ -19,6 +19,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
         "scripted": "providers.scripted:create_stt",
     },
     "llm": {
+        "anthropic": "providers.llm.anthropic:create",
         "dialogue": "providers.llm.dialogue:create",
         "scripted": "providers.scripted:create_llm",
     },
@@ -32,7 +33,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
 
 KEYS: dict[str, dict[str, str]] = {
     "stt": {},
-    "llm": {},
+    "llm": {"anthropic": "ANTHROPIC_API_KEY"},
     "tts": {"elevenlabs": "ELEVENLABS_API_KEY"},
 }
 """Kind, and for each vendor the variable that holds its key: the first one set is chosen when nothing else is said."""
