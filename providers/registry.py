@@ -24,6 +24,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
         "scripted": "providers.scripted:create_llm",
     },
     "tts": {
+        "elevenlabs": "providers.tts.elevenlabs:create",
         "espeak": "providers.tts.espeak:create",
         "scripted": "providers.scripted:create_tts",
     },
@@ -33,7 +34,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
 KEYS: dict[str, dict[str, str]] = {
     "stt": {},
     "llm": {"anthropic": "ANTHROPIC_API_KEY"},
-    "tts": {},
+    "tts": {"elevenlabs": "ELEVENLABS_API_KEY"},
 }
 """Kind, and for each vendor the variable that holds its key: the first one set is chosen when nothing else is said."""
 
