@@ -15,6 +15,7 @@ Factory = Callable[[ProviderContext], Any]
 
 PROVIDERS: dict[str, dict[str, str]] = {
     "stt": {
+        "deepgram": "providers.stt.deepgram:create",
         "pocketsphinx": "providers.stt.pocketsphinx:create",
         "scripted": "providers.scripted:create_stt",
     },
@@ -29,7 +30,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
 }
 """Kind, name, and `module:factory` taking a `ProviderContext`."""
 
-KEYS: dict[str, dict[str, str]] = {"stt": {}, "llm": {}, "tts": {}}
+KEYS: dict[str, dict[str, str]] = {"stt": {"deepgram": "DEEPGRAM_API_KEY"}, "llm": {}, "tts": {}}
 """Kind, and for each vendor the variable that holds its key: the first one set is chosen when nothing else is said."""
 
 EMBEDDED = {"stt": "pocketsphinx", "llm": "dialogue", "tts": "espeak"}
