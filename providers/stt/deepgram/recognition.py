@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from providers.base import FinalTranscript, RecognitionEvent, RecognitionGap
+from providers.base import FinalTranscript, PartialTranscript, RecognitionEvent, RecognitionGap
 from providers.errors import ProviderError, ProviderTimedOut, ProviderUnavailable
 from providers.stt.deepgram.backlog import Backlog, Pace
 from providers.stt.deepgram.dialect import Dialect, Heard
@@ -51,6 +51,7 @@ class CallRecognition:
         self._pace = Pace()
         self._questions: deque[_Question] = deque()
         self._events: deque[RecognitionEvent] = deque(maxlen=_EVENTS_WAITING)
+        self._partial = PartialTranscript("")  # the last that was told; the vendor repeats itself
         self._told = asyncio.Event()
         self._work = Alarm(clock)
         self._settled = asyncio.Event()
@@ -198,6 +199,12 @@ class CallRecognition:
         return False
 
     def _tell(self, event: RecognitionEvent) -> None:
+        if isinstance(event, PartialTranscript):
+            if event == self._partial:
+                return
+            self._partial = event
+        elif isinstance(event, FinalTranscript):
+            self._partial = PartialTranscript("")
         self._events.append(event)
         self._told.set()
 
