@@ -19,13 +19,15 @@ _LONGEST_S = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a message says. Audio of the connection up to `settled_s` will not be needed again.
+    """What a message says. The vendor has come as far as `reached_s` in the connection's audio; what stands before
+    `settled_s` will not be needed again.
 
     A `FinalTranscript` with `finalized` may answer a `finalize`; whether somebody asked, the dialect does not know.
     """
 
     events: tuple[RecognitionEvent, ...] = ()
     settled_s: float = 0.0
+    reached_s: float = 0.0
 
 
 class Dialect(Protocol):

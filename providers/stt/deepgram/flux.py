@@ -50,6 +50,7 @@ class Flux:
     def __init__(self, settings: DeepgramSettings) -> None:
         self._settings = settings
         self._turn: int | None = None
+        self._eager = False
         self._text = ""
         self._end = 0.0
         self._given_turn = -1  # the turn whose first words were given away as an answer already,
@@ -91,6 +92,8 @@ class Flux:
         await socket.send_force_end_turn()
 
     def hear(self, message: Any) -> Heard:
+        if isinstance(message, bytes):
+            raise ProviderMalformed(NAME, "a binary message")
         match getattr(message, "type", None):
             case "TurnInfo":
                 return self._turn_info(parsed(message, TurnInfo))
@@ -104,19 +107,20 @@ class Flux:
         given = self._given_words if turn.turn_index == self._given_turn else 0
         self._text = " ".join(turn.transcript.split()[given:])
         if turn.event == "EndOfTurn":
-            self._turn = None
+            self._turn, self._eager = None, False
             final = FinalTranscript(self._text, turn.confidence, finalized=True, ends_turn=True)
-            return Heard((final,) if self._text or not given else (), self._end)
+            return Heard((final,) if self._text or not given else (), self._end, self._end)
         if turn.event == "StartOfTurn" or turn.transcript:
             self._turn = turn.turn_index
         if self._turn is None:
-            return Heard(settled_s=max(0.0, self._end - _MARGIN_S))
-        return Heard(self._partial(turn))
+            return Heard((), max(0.0, self._end - _MARGIN_S), self._end)
+        return Heard(self._partial(turn), reached_s=self._end)
 
     def _partial(self, turn: TurnInfo) -> tuple[RecognitionEvent, ...]:
         sure = turn.event != "Update" or (turn.confidence or 0.0) >= SURE
-        eager = turn.event == "EagerEndOfTurn"
-        return (PartialTranscript(self._text, stable=sure and bool(self._text), complete=eager),)
+        if turn.event != "Update":  # an update leaves the turn's state as it is
+            self._eager = turn.event == "EagerEndOfTurn"
+        return (PartialTranscript(self._text, stable=sure and bool(self._text), complete=self._eager),)
 
     def answer(self) -> Heard:
         text, self._text = self._text if self._turn is not None else "", ""
@@ -128,6 +132,7 @@ class Flux:
 
     def reconnected(self) -> None:
         self._turn = None
+        self._eager = False
         self._text = ""
         self._end = 0.0
         self._given_turn = -1

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from providers.base import FinalTranscript, PartialTranscript
-from providers.errors import ProviderRejected, ProviderUnavailable
+from providers.errors import ProviderMalformed, ProviderRejected, ProviderUnavailable
 from providers.stt.deepgram.dialect import SURE, Heard, likelihood, parsed, seconds
 from providers.stt.deepgram.settings import DeepgramSettings
 from providers.stt.deepgram.vendor import NAME, AsyncDeepgramClient, AsyncV1Client, AsyncV1SocketClient
@@ -97,6 +97,8 @@ class Live:
         await socket.send_finalize()
 
     def hear(self, message: Any) -> Heard:
+        if isinstance(message, bytes):
+            raise ProviderMalformed(NAME, "a binary message")
         match getattr(message, "type", None):
             case "Results":
                 return self._result(parsed(message, Results))
@@ -117,7 +119,7 @@ class Live:
             return self._final(result, text, end)
         self._partial, self._partial_start, self._partial_end = text, start, end
         partial = PartialTranscript(text, stable=(result.confidence or 0.0) >= SURE and bool(text))
-        return Heard((partial,), start if text else max(start, end - _MARGIN_S))
+        return Heard((partial,), start if text else max(start, end - _MARGIN_S), end)
 
     def _final(self, result: Results, text: str, end: float) -> Heard:
         had_partial, self._partial = self._partial, ""
@@ -127,8 +129,8 @@ class Live:
             self._unended = False
         answers = bool(result.from_finalize)
         if not (text or ends or answers or had_partial):
-            return Heard(settled_s=end)
-        return Heard((FinalTranscript(text, result.confidence if text else None, answers, ends),), end)
+            return Heard((), end, end)
+        return Heard((FinalTranscript(text, result.confidence if text else None, answers, ends),), end, end)
 
     def _utterance_end(self) -> Heard:
         if not self._unended or self._partial:

@@ -10,7 +10,15 @@ from providers.base import FinalTranscript, PartialTranscript, RecognitionEvent,
 from providers.errors import ProviderError, ProviderTimedOut, ProviderUnavailable
 from providers.stt.deepgram.backlog import Backlog, Pace
 from providers.stt.deepgram.dialect import Dialect, Heard
-from providers.stt.deepgram.vendor import NAME, AsyncDeepgramClient, Socket, abandon, hasten_close, translated
+from providers.stt.deepgram.vendor import (
+    NAME,
+    AsyncDeepgramClient,
+    Socket,
+    abandon,
+    hanging_up,
+    hasten_close,
+    translated,
+)
 from telephony.audio import MULAW_SILENCE, TELEPHONE
 from telephony.clock import Alarm, Clock
 
@@ -60,7 +68,7 @@ class CallRecognition:
         self._proven = False  # the present connection has understood something
         self._idle_at = 0.0
         self._heard_at = 0.0
-        self._heard_bytes = 0  # sent on this connection when the vendor was last heard
+        self._reached_bytes = 0  # of this connection's audio the vendor has come so far
 
     # what the call asks
 
@@ -121,17 +129,24 @@ class CallRecognition:
 
     async def _connection(self) -> None:
         """One connection, to its end. Raises `ProviderError`."""
-        with translated():
-            async with AsyncExitStack() as stack:
-                socket = await self._connect(stack)
-                try:
-                    await self._serve(socket)
-                except ProviderError:
-                    abandon(socket)
-                    raise
-                except asyncio.CancelledError:
-                    await self._goodbye(socket)
-                    raise
+        cause: ProviderError | None = None
+        try:
+            with translated():
+                async with AsyncExitStack() as stack:
+                    socket = await self._connect(stack)
+                    try:
+                        await self._serve(socket)
+                    except ProviderError as error:
+                        cause = error
+                        abandon(socket)
+                    except asyncio.CancelledError:
+                        await self._goodbye(socket)
+                        raise
+        except ProviderError:
+            if cause is None:
+                raise
+        if cause is not None:
+            raise cause  # and not what leaving an abandoned connection raises
 
     async def _connect(self, stack: AsyncExitStack) -> Socket:
         try:
@@ -156,7 +171,7 @@ class CallRecognition:
 
     async def _serve(self, socket: Socket) -> None:
         now = self._clock.now()
-        self._heard_at, self._heard_bytes = now, 0
+        self._heard_at, self._reached_bytes = now, 0
         self._idle_at = now + self._dialect.idle_s
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -174,7 +189,7 @@ class CallRecognition:
         while True:
             with translated():
                 message = await socket.recv()
-            self._heard_at, self._heard_bytes = self._clock.now(), self._backlog.connection_bytes
+            self._heard_at = self._clock.now()
             could_end = self._dialect.can_end_turn
             heard = self._dialect.hear(message)
             self._proven = self._proven or bool(heard.events)
@@ -184,6 +199,7 @@ class CallRecognition:
 
     def _take(self, heard: Heard) -> None:
         self._backlog.settle(TELEPHONE.bytes_of_ms(heard.settled_s * 1000))
+        self._reached_bytes = max(self._reached_bytes, TELEPHONE.bytes_of_ms(heard.reached_s * 1000))
         for event in heard.events:
             if isinstance(event, FinalTranscript) and event.finalized and not self._answered():
                 if event.text or event.ends_turn:
@@ -211,13 +227,14 @@ class CallRecognition:
     # to the vendor
 
     async def _feed(self, socket: Socket) -> None:
-        while True:
+        while not hanging_up(socket):
             await self._send_audio(socket)
             await self._ask(socket)
             now = self._clock.now()
             self._answer_overdue(now)
             await self._keep_alive(socket, now)
             await self._work.wait_until(self._due(now))
+        abandon(socket)  # `_listen` says why
 
     async def _send_audio(self, socket: Socket) -> None:
         """All that is due: whole chunks, and what stands before a question."""
@@ -259,8 +276,8 @@ class CallRecognition:
             self._take(self._dialect.answer())
 
     def _unheard_s(self) -> float:
-        """Audio sent since the vendor was last heard."""
-        return TELEPHONE.ms(self._backlog.connection_bytes - self._heard_bytes) / 1000
+        """Audio sent that the vendor has not come to yet."""
+        return (self._backlog.connection_bytes - self._reached_bytes) / TELEPHONE.rate_hz
 
     async def _keep_alive(self, socket: Socket, now: float) -> None:
         """The vendor hangs up on silence of the link; before the first audio, nothing but audio counts."""

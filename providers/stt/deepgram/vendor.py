@@ -61,6 +61,11 @@ def hasten_close(socket: Socket) -> None:
     socket._websocket.close_timeout = _CLOSE_S
 
 
+def hanging_up(socket: Socket) -> bool:
+    """The closing handshake has begun, or is over: `recv` tells only when the vendor is done with it."""
+    return not socket._websocket.open
+
+
 def abandon(socket: Socket) -> None:
     """Hang up without a closing handshake: nobody is there to shake hands."""
     socket._websocket.transport.abort()
