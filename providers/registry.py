@@ -20,6 +20,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
         "scripted": "providers.scripted:create_stt",
     },
     "llm": {
+        "anthropic": "providers.llm.anthropic:create",
         "dialogue": "providers.llm.dialogue:create",
         "scripted": "providers.scripted:create_llm",
     },
@@ -30,7 +31,11 @@ PROVIDERS: dict[str, dict[str, str]] = {
 }
 """Kind, name, and `module:factory` taking a `ProviderContext`."""
 
-KEYS: dict[str, dict[str, str]] = {"stt": {"deepgram": "DEEPGRAM_API_KEY"}, "llm": {}, "tts": {}}
+KEYS: dict[str, dict[str, str]] = {
+    "stt": {"deepgram": "DEEPGRAM_API_KEY"},
+    "llm": {"anthropic": "ANTHROPIC_API_KEY"},
+    "tts": {},
+}
 """Kind, and for each vendor the variable that holds its key: the first one set is chosen when nothing else is said."""
 
 EMBEDDED = {"stt": "pocketsphinx", "llm": "dialogue", "tts": "espeak"}

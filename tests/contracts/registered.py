@@ -1,15 +1,16 @@
 """The providers that the contract suites run over: everything in the registry that this machine can run.
 
 A new provider is covered by being registered. One that needs a key or a package that is not here is skipped, with its
-own words as the reason.
+own words as the reason. A vendor whose fake is listed in `VENDORS` is asked there, on loopback.
 """
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import pytest
 
@@ -19,6 +20,8 @@ from providers.llm.dialogue import DEMO, load
 from providers.llm.dialogue.grammar import grammar
 from providers.registry import KEYS, PROVIDERS, build
 from telephony.clock import MonotonicClock
+from tests.fakes.anthropic import FakeAnthropic
+from tests.fakes.deepgram import FakeDeepgram
 
 ENVIRONMENT = {
     "SCRIPTED_TEXTS": "what are your opening hours|tomorrow at ten",
@@ -28,6 +31,24 @@ ENVIRONMENT = {
     "SCRIPTED_SPEED": "1000",
 }
 """What the providers under test are told: no waits that only play a vendor's slowness."""
+
+
+class Vendor(Protocol):
+    """A fake vendor; `environment` is complete once it is entered, and holds the key before."""
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {
+    ("stt", "deepgram"): FakeDeepgram,
+    ("llm", "anthropic"): FakeAnthropic,
+}
+"""Kind and name of a provider, and the vendor that stands in for the real one."""
 
 WITHIN_S = 60.0
 """For one scene; only ever reached by a provider that hangs."""
@@ -40,13 +61,42 @@ def every(kind: str) -> pytest.MarkDecorator:
 
 def provider(kind: str, name: str) -> Any:
     """The provider, not entered yet; skips the test if this machine lacks what it needs."""
-    context = ProviderContext(ENVIRONMENT, MonotonicClock(), grammar(load(DEMO)))
     try:
-        return build(kind, name, context)
+        if (kind, name) in VENDORS:
+            return _Hosted(kind, name, VENDORS[kind, name]())
+        return _build(kind, name, ENVIRONMENT)
     except ProviderMisconfigured as lacking:
         if lacking.variable in KEYS[kind].values() or "install" in lacking.remedy:
             pytest.skip(str(lacking))
         raise
+
+
+def _build(kind: str, name: str, environment: Mapping[str, str]) -> Any:
+    return build(kind, name, ProviderContext(environment, MonotonicClock(), grammar(load(DEMO))))
+
+
+class _Hosted:
+    """A provider together with its vendor: entered and left as one."""
+
+    def __init__(self, kind: str, name: str, vendor: Vendor) -> None:
+        alone = _build(kind, name, vendor.environment)
+        self.name = alone.name
+        if kind != "llm":
+            self.formats = alone.formats
+        self._registered = (kind, name)
+        self._vendor = vendor
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Any:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._vendor)
+            provider = _build(*self._registered, self._vendor.environment)
+            entered = await stack.enter_async_context(provider)
+            self._open = stack.pop_all()
+        return entered
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._open.aclose()
 
 
 def leaving_nothing(scene: Coroutine[Any, Any, None]) -> None:

@@ -7,17 +7,15 @@ sound. Faults are dealt to connections in the order in which they come.
 
 import asyncio
 import json
-import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -433,11 +431,14 @@ class FakeDeepgram:
             if pending is not None:
                 await pending
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["FakeDeepgram"]:
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What points the adapter here."""
+        return {"DEEPGRAM_API_KEY": KEY, "DEEPGRAM_BASE_URL": self.url}
+
+    async def __aenter__(self) -> Self:
         """Serve on a free port of loopback."""
-        server: Server
-        async with serve(
+        self._server = await serve(
             self._serve,
             "127.0.0.1",
             0,
@@ -445,33 +446,11 @@ class FakeDeepgram:
             compression=None,
             close_timeout=1,
             ping_interval=None,
-        ) as server:
-            self.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-            try:
-                yield self
-            finally:
-                self.admitted.set()
+        )
+        self.url = f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
+        return self
 
-
-@contextmanager
-def in_a_thread() -> Iterator[str]:
-    """A healthy vendor with an event loop of its own; its URL."""
-    ready: deque[str] = deque()
-    started, stop = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def live() -> None:
-        async with FakeDeepgram().running() as vendor:
-            ready.append(vendor.url)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(live()))
-    thread.start()
-    try:
-        assert started.wait(10), "the fake did not start"
-        yield ready[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    async def __aexit__(self, *exc: object) -> None:
+        self.admitted.set()
+        self._server.close()
+        await self._server.wait_closed()

@@ -44,7 +44,7 @@ both = pytest.mark.parametrize("model", [LIVE, FLUX])
 @asynccontextmanager
 async def call(vendor: FakeDeepgram, model: str = LIVE, **environment: str) -> AsyncIterator[Recognition]:
     """A call that is heard by a vendor's model."""
-    variables = {"DEEPGRAM_API_KEY": KEY, "DEEPGRAM_BASE_URL": vendor.url, "DEEPGRAM_MODEL": model, **environment}
+    variables = {**vendor.environment, "DEEPGRAM_MODEL": model, **environment}
     async with (
         create(ProviderContext(variables, MonotonicClock())) as recogniser,
         recogniser.open(TELEPHONE) as recognition,
@@ -56,7 +56,7 @@ def play(scene: Callable[[FakeDeepgram], Awaitable[None]], vendor: FakeDeepgram 
     """Play a scene with a vendor; nothing of it may be left."""
 
     async def whole() -> FakeDeepgram:
-        async with asyncio.timeout(30), (vendor or FakeDeepgram()).running() as running:
+        async with asyncio.timeout(30), vendor or FakeDeepgram() as running:
             await scene(running)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"tasks are left: {left}"
