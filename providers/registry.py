@@ -15,6 +15,7 @@ Factory = Callable[[ProviderContext], Any]
 
 PROVIDERS: dict[str, dict[str, str]] = {
     "stt": {
+        "deepgram": "providers.stt.deepgram:create",
         "pocketsphinx": "providers.stt.pocketsphinx:create",
         "scripted": "providers.scripted:create_stt",
     },
@@ -32,7 +33,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
 """Kind, name, and `module:factory` taking a `ProviderContext`."""
 
 KEYS: dict[str, dict[str, str]] = {
-    "stt": {},
+    "stt": {"deepgram": "DEEPGRAM_API_KEY"},
     "llm": {"anthropic": "ANTHROPIC_API_KEY"},
     "tts": {"elevenlabs": "ELEVENLABS_API_KEY"},
 }

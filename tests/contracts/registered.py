@@ -21,6 +21,7 @@ from providers.llm.dialogue.grammar import grammar
 from providers.registry import KEYS, PROVIDERS, build
 from telephony.clock import MonotonicClock
 from tests.fakes.anthropic import FakeAnthropic
+from tests.fakes.deepgram import FakeDeepgram
 
 ENVIRONMENT = {
     "SCRIPTED_TEXTS": "what are your opening hours|tomorrow at ten",
@@ -43,7 +44,10 @@ class Vendor(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
-VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {("llm", "anthropic"): FakeAnthropic}
+VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {
+    ("stt", "deepgram"): FakeDeepgram,
+    ("llm", "anthropic"): FakeAnthropic,
+}
 """Kind and name of a provider, and the vendor that stands in for the real one."""
 
 WITHIN_S = 60.0
@@ -75,7 +79,10 @@ class _Hosted:
     """A provider together with its vendor: entered and left as one."""
 
     def __init__(self, kind: str, name: str, vendor: Vendor) -> None:
-        self.name = _build(kind, name, vendor.environment).name
+        alone = _build(kind, name, vendor.environment)
+        self.name = alone.name
+        if kind != "llm":
+            self.formats = alone.formats
         self._registered = (kind, name)
         self._vendor = vendor
         self._open = AsyncExitStack()
