@@ -21,6 +21,7 @@ from providers.llm.dialogue.grammar import grammar
 from providers.registry import KEYS, PROVIDERS, build
 from telephony.clock import MonotonicClock
 from tests.fakes.anthropic import FakeAnthropic
+from tests.fakes.openai import FakeOpenAI
 
 ENVIRONMENT = {
     "SCRIPTED_TEXTS": "what are your opening hours|tomorrow at ten",
@@ -43,7 +44,10 @@ class Vendor(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
-VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {("llm", "anthropic"): FakeAnthropic}
+VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {
+    ("llm", "anthropic"): FakeAnthropic,
+    ("llm", "openai"): FakeOpenAI,
+}
 """Kind and name of a provider, and the vendor that stands in for the real one."""
 
 WITHIN_S = 60.0
