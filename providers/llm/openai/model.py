@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack
-from typing import Any, Self
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Self, cast
 
 import httpx2
 import openai
@@ -70,14 +70,15 @@ class OpenAI:
         try:
             async with self._pool.chat.completions.with_streaming_response.create(**body) as response:
                 _require_events(response.headers)
-                received = response.iter_bytes()
-                async for part in received:
-                    for data in lines.feed(part):
-                        for said in completion.feed(data):
-                            yield said
-                    if completion.finished:
-                        await _read_to_the_end(received)
-                        break
+                received = cast("AsyncGenerator[bytes, None]", response.iter_bytes())
+                async with aclosing(received):
+                    async for part in received:
+                        for data in lines.feed(part):
+                            for said in completion.feed(data):
+                                yield said
+                        if completion.finished:
+                            await _read_to_the_end(received)
+                            break
         except (openai.APIError, httpx2.HTTPError) as error:
             raise of_sdk(error, self._settings, self._clock.today(), begun=completion.begun) from error
         if completion.stop_reason is None:
