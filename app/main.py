@@ -26,7 +26,6 @@ from telephony.clock import Clock, MonotonicClock
 from telephony.vad import VoiceActivity
 
 _LAG_EVERY_S = 0.5
-_DRAIN_S = 10.0
 _DIALOGUE_TOOLS = "app.demo.tools"
 
 log = structlog.get_logger()
@@ -75,7 +74,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.ready = True
             yield
             app.state.ready = False
-            await directory.drain(_DRAIN_S)
             for task in background:
                 task.cancel()
 
@@ -106,7 +104,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     def readyz() -> JSONResponse:
         """The bridge takes calls."""
         ready = bool(app.state.ready) and directory.accepting
-        return JSONResponse({"ready": ready, "providers": chosen, "calls": len(directory)}, 200 if ready else 503)
+        return JSONResponse({"ready": ready, "providers": services.providers.names()}, 200 if ready else 503)
 
     @app.get("/metrics")
     def exposition(request: Request) -> Response:

@@ -45,6 +45,8 @@ class Settings(pydantic.BaseModel, frozen=True):
     api_token: SecretStr = SecretStr("")
     """Bearer token of the REST API; without it the API answers this machine only."""
     max_calls: Annotated[int, Field(ge=1, le=100_000)] = 200
+    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """How long live calls may go on after the process was told to stop."""
     token_lifetime_s: Seconds = 60.0
     """A stream token is good for one stream, this long."""
     transfer_to: str = ""

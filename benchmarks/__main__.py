@@ -5,9 +5,10 @@ import importlib
 import sys
 from pathlib import Path
 
+from app.telemetry import logs
 from benchmarks.speech import NoRecordings
 
-NAMES = ("onset", "bargein", "load", "budgets", "frames")
+NAMES = ("onset", "bargein", "load", "budgets", "frames", "turns")
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
         command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
         module.add_arguments(command)
     told = parser.parse_args()
+    logs.configure("warning", "console")
     if told.name is None:
         parser.print_help()
         return 0

@@ -39,15 +39,15 @@ class SpeakingTextToSpeech(ScriptedTextToSpeech):
     """Speaks with a human voice: recordings in a row, whatever the text; what a caller's telephone echoes is speech."""
 
     def __post_init__(self) -> None:
-        self._sound = talk(recordings(), seconds=90.0, seed=3)
+        self.sound = talk(recordings(), seconds=90.0, seed=3)
 
     async def speak(self, text: AsyncIterator[str], audio: AudioFormat) -> AsyncGenerator[SpeechChunk, None]:
         """The rhythm and the words of the script, the sound of the recordings."""
         position = 0
         async for chunk in super().speak(text, audio):
             size = len(chunk.audio)
-            at = position % (len(self._sound) - size)
-            yield SpeechChunk(self._sound[at : at + size], chunk.words)
+            at = position % (len(self.sound) - size)
+            yield SpeechChunk(self.sound[at : at + size], chunk.words)
             position += size
 
 

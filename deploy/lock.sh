@@ -9,5 +9,8 @@ lock() {
         --no-emit-index-url --no-emit-find-links --no-header --group build "$@" -o "deploy/requirements/$target.txt"
 }
 uv=$1
-lock run --extra listen --extra speak --extra plot
-lock dev --extra listen --extra speak --extra plot --extra dev
+everything="--extra listen --extra speak --extra plot --extra deepgram --extra anthropic --extra elevenlabs"
+# shellcheck disable=SC2086 # several words are meant
+lock run $everything
+# shellcheck disable=SC2086
+lock dev $everything --extra dev

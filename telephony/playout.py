@@ -90,6 +90,10 @@ class PlayoutLedger:
         self._marks: deque[tuple[str, _Mark]] = deque()
         self.underrun_s = 0.0
 
+    def forget_line(self) -> None:
+        """The leg is gone: the next one has a lateness of its own."""
+        self._usual_lateness_s = None
+
     def begin(self) -> None:
         """Start the ledger of a new reply; everything outstanding of the one before is void."""
         self._generation += 1

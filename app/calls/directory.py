@@ -7,7 +7,7 @@ same session, and the newest stream wins.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import structlog
@@ -69,12 +69,13 @@ class Directory:
             entry.session.end("the bridge stops")
         await self._group.__aexit__(kind, error, trace)
 
-    async def drain(self, within_s: float) -> None:
-        """No new calls from now on; return when the live ones have ended, or when the time is over."""
+    async def drain(self, within_s: float, impatient: Callable[[], bool] = lambda: False) -> None:
+        """No new calls from now on; return when the live ones have ended, when the time is over, or when somebody has
+        become `impatient`."""
         self.accepting = False
         clock = self._services.clock
         deadline = clock.now() + within_s
-        while self._calls and clock.now() < deadline:
+        while self._calls and clock.now() < deadline and not impatient():
             await clock.sleep_until(clock.now() + 0.1)
 
     def __len__(self) -> int:

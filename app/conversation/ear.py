@@ -8,8 +8,10 @@ Sans I/O. Three witnesses, none of which is believed alone:
   one while the caller has it (`TURN_ENDED`). How long is a matter of patience: less when the words are complete, more
   when they trail off or are spelled, and never less than this caller's own pauses ask for.
 
-While the agent has the floor (`disputed`), speech counts as meant for us once it has words that are no backchannel, or
-has lasted `sustained_ms`. Otherwise it is dismissed when it ends.
+While the agent has the floor (`disputed`), speech counts as meant for us once it has words that are no backchannel.
+Words are late, and the sound is held anyway: so speech that lasts is given `words_late_ms` beyond `sustained_ms` to be
+told in words, and speech that consists of backchannels `backchannel_ms`, before its length alone decides. When it ends
+it is dismissed if it was nothing but backchannels, or had no words and was shorter than `sustained_ms`.
 """
 
 from dataclasses import dataclass
@@ -45,8 +47,12 @@ class EarSettings:
     onset_ms: float = 60.0
     """Voice this long is likely speech: two runs of the detector."""
     sustained_ms: float = 600.0
-    """Voice this long is meant for us, whatever the recogniser makes of it."""
-    pause_ms: float = 200.0
+    """Voice this long is meant for us, even if the recogniser makes nothing of it."""
+    words_late_ms: float = 300.0
+    """How far the recogniser's words are behind the voice: it may still be a backchannel."""
+    backchannel_ms: float = 1500.0
+    """Voice this long is meant for us, even if the recogniser takes it for a backchannel."""
+    pause_ms: float = 150.0
     """Silence after disputed speech that makes us ask what it was."""
     endpoint_ms: float = 500.0
     """Silence that ends a turn, if nothing speaks for more or less."""
@@ -97,6 +103,7 @@ class Ear:
 
     def _forget_turn(self) -> None:
         self.began_at = self._onset_at = self._sustained_from = None
+        self._voice_ms = 0.0  # how long it has lasted, or had when it paused
         self._confirmed = False
         self._pause_told = False
         self._end_told = False
@@ -130,7 +137,7 @@ class Ear:
         """The voice detector's verdict on the 32 ms up to `now`."""
         settings = self._settings
         if probability >= (settings.voice_off if self._voiced else settings.voice_on):
-            return self._voice_heard(now)
+            return self._voice_heard(now, disputed)
         self._voiced = False
         self._onset_at = None
         return self._silence(now, disputed)
@@ -141,17 +148,19 @@ class Ear:
         self._partial = partial
         if not (partial.stable and partial.text and changed):
             return []
-        if disputed and self._is_backchannel(self.words):
+        if disputed and self._may_be_backchannel(self.words):
             return []
         return self._confirm(now)
 
     def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
-        """Words that stay. Only the answer to a `finalize`, or a turn's end that nothing contradicts, closes it."""
+        """Words that stay. Only the answer to a `finalize`, or a turn's end, closes a turn, if no voice contradicts."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
         if not (final.finalized or (final.ends_turn and not self._voiced)):
             return self._confirm(now) if final.text and not disputed else []
+        if self._voiced and not disputed and self._confirmed:  # he talks again: the turn goes on, with these words
+            return []
         if disputed and not self._confirmed:
             return self._settle(final, now)
         if self.words:
@@ -164,7 +173,9 @@ class Ear:
 
     def _settle(self, final: FinalTranscript, now: float) -> list[Event]:
         """What the disputed speech was, now that its words are known."""
-        if not self._is_backchannel(self.words):
+        long = self._voice_ms >= self._settings.sustained_ms
+        meant = not self._is_backchannel(self.words) if self.words else long
+        if meant:
             confirmed = self._confirm(now)
             return [*confirmed, Event.TURN_UNDERSTOOD] if final.ends_turn else confirmed
         if self._voiced:  # he talks again: words from before the pause dismiss nothing
@@ -173,24 +184,34 @@ class Ear:
         self._forget_turn()
         return [Event.SPEECH_DISMISSED]
 
-    def _voice_heard(self, now: float) -> list[Event]:
+    def _voice_heard(self, now: float, disputed: bool) -> list[Event]:
         if self._onset_at is None:
             self._onset_at = now - _DETECTOR_S
-        self._learn_pause(now)
-        self.last_voice_at = now
         events: list[Event] = []
         if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
-            self._voiced = True
+            self._voiced = True  # before that it may be a click, which must not stretch a turn
+            self._learn_pause(self._onset_at)
         if self._voiced:
+            self.last_voice_at = now
             if self.began_at is None:
                 self.began_at = self._onset_at
                 events.append(Event.SPEECH_STARTED)
             if self._sustained_from is None or self._pause_told:
                 self._sustained_from = self._onset_at
             self._pause_told = self._end_told = False
-            if (now - self._sustained_from) * 1000 >= self._settings.sustained_ms:
+            self._voice_ms = (now - self._sustained_from) * 1000
+            if self._voice_ms >= self._settings.sustained_ms and self._voice_ms >= self._long_ms(disputed):
                 events += self._confirm(now)
         return events
+
+    def _long_ms(self, disputed: bool) -> float:
+        """Voice so long needs no words to be speech."""
+        settings = self._settings
+        if not disputed:
+            return settings.sustained_ms
+        if self.words and self._may_be_backchannel(self.words):
+            return settings.backchannel_ms
+        return settings.sustained_ms + settings.words_late_ms
 
     def _silence(self, now: float, disputed: bool) -> list[Event]:
         if self.began_at is None or self.last_voice_at is None:
@@ -218,11 +239,11 @@ class Ear:
             return settings.spelling_ms
         return max(settings.endpoint_ms, min(1.5 * self._usual_pause_ms, settings.slowest_ms))
 
-    def _learn_pause(self, now: float) -> None:
+    def _learn_pause(self, resumed_at: float) -> None:
         """The caller speaks on after a pause inside a turn: this is how he pauses."""
         if self.began_at is None or self.last_voice_at is None:
             return
-        pause_ms = (now - self.last_voice_at) * 1000
+        pause_ms = (resumed_at - self.last_voice_at) * 1000
         if _SHORTEST_PAUSE_MS < pause_ms < self._settings.slowest_ms:
             self._usual_pause_ms += _LEARNING * (pause_ms - self._usual_pause_ms)
 
@@ -236,11 +257,20 @@ class Ear:
 
     def _is_backchannel(self, text: str) -> bool:
         """Nothing but backchannels, one or several ("okay yeah"); silence too."""
+        return not self._beyond_backchannels(text)
+
+    def _may_be_backchannel(self, text: str) -> bool:
+        """The same, or it may become so by the next word: the "I" of "I see"."""
+        rest = self._beyond_backchannels(text)
+        return not rest or any(known.startswith(f"{rest} ") for known in self._settings.backchannels)
+
+    def _beyond_backchannels(self, text: str) -> str:
+        """What is left of it behind the backchannels that it begins with."""
         rest = spoken_words(text)
         while rest:
             heads = (" ".join(rest.split()[:n]) for n in (2, 1))
             head = next((h for h in heads if h in self._settings.backchannels), None)
             if head is None:
-                return False
+                break
             rest = rest[len(head) :].strip()
-        return True
+        return rest

@@ -1,8 +1,8 @@
 """Hearing: the caller's audio on its way to the recogniser and the voice detector, and what they make of it.
 
 The recogniser is opened when the call is answered, reopened when it is lost, and never waited for: audio that comes
-before it is ready waits in a small ring. While the agent can be heard, the recogniser gets silence until somebody
-speaks who is not the agent's own echo; then it gets what was just said as well.
+before it is ready waits in a small ring. On a line that was found to echo, the recogniser gets silence while the agent
+can be heard, until somebody speaks who is not the echo; then it gets what was just said as well.
 """
 
 from collections import deque
@@ -101,7 +101,8 @@ class Hearing:
             payload = payload.translate(self._level.table)
         if self._recognition is None:
             self._wait(payload)
-        elif self._attentive or not self._echo.audible(now):
+        elif self._attentive or not self._echo.audible(now) or self._echo.lag_s is None:
+            self._withheld.clear()
             self._recognition.send(payload)
         else:
             self._withheld.append(payload)
@@ -112,7 +113,6 @@ class Hearing:
         if attentive and not self._attentive and self._recognition is not None:
             while self._withheld:
                 self._recognition.send(self._withheld.popleft())
-        self._withheld.clear()
         self._attentive = attentive
 
     def _verdict(self, frame: VoiceFrame) -> None:

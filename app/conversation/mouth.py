@@ -62,6 +62,7 @@ class Mouth:
         self._leg = None
         if self.turn is not None:
             self.pacer.hold(now)
+        self.ledger.forget_line()
 
     # Playout: the leg asks
 

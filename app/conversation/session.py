@@ -273,6 +273,8 @@ class CallSession:
         elif self.state.floor is Floor.LISTENING and self._asked_whether_there >= self._manners.reprompts:
             self._request_goodbye(self._manners.goodbye, "caller silent")
         else:
+            if self.state.floor is Floor.INTERRUPTED:
+                self._caller.ear.take_words()  # whatever it was, it is over: the next speech is judged by itself
             self.dispatch(Event.FLOOR_EXPIRED)
 
     def deadline_moved(self) -> None:

@@ -33,6 +33,21 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_answer_to_the_next_q
     run(scene())
 
 
+def test_an_answer_that_comes_while_the_caller_talks_on_leaves_him_the_floor() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours", "on monday please"))
+        world.stt.finalize_s = 0.3
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.6)
+            await call.wait(1.6 + 0.6)
+            call.line.speak(1.0)
+            await call.until(lambda: bool(call.said))
+            assert call.said == ["what are your opening hours on monday please"]
+
+    run(scene())
+
+
 def test_a_recogniser_that_ends_turns_by_itself_takes_the_floor_from_the_agent_too() -> None:
     async def scene() -> None:
         world = World(texts=("what are your opening hours", "stop it please"))

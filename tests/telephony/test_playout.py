@@ -321,3 +321,20 @@ def test_what_is_queued_and_not_sent_is_not_finished() -> None:
     second(ledger, at=0.0)
     ledger.queue(1)
     assert not ledger.finished(1000.0)
+
+
+def test_a_slower_line_is_not_taken_for_a_late_one() -> None:
+    ledger = PlayoutLedger(8000)
+    ledger.queue(8000)
+    ledger.send(1600, 0.0)
+    quick = ledger.mark()
+    assert quick is not None
+    assert ledger.mark_reached(quick, 0.22)
+    ledger.cut(0.3)
+    ledger.forget_line()
+    ledger.send(1600, 1.0)
+    slow = ledger.mark()
+    assert slow is not None
+    assert ledger.mark_reached(slow, 1.5)
+    ledger.send(1600, 1.5)
+    assert ledger.heard(1.6) == 1600 + 1600 + 800

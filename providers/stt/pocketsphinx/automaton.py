@@ -37,7 +37,7 @@ class Automaton:
 
 def smallest(start: int, final: int, transitions: Iterable[Transition]) -> Automaton:
     """The automaton with the fewest states that accepts the same sentences."""
-    return _merged(_deterministic(start, final, transitions))
+    return _merged(_hopeful(_deterministic(start, final, transitions)))
 
 
 def _deterministic(start: int, final: int, transitions: Iterable[Transition]) -> Automaton:
@@ -70,16 +70,27 @@ def _deterministic(start: int, final: int, transitions: Iterable[Transition]) ->
     return Automaton(0, tuple(rows), frozenset(number for states, number in numbers.items() if final in states))
 
 
-def _reached(states: set[int], by_nothing: Mapping[int, list[int]]) -> frozenset[int]:
-    """`states`, and all that follow from them by nothing."""
+def _reached(states: set[int], steps: Mapping[int, Iterable[int]]) -> frozenset[int]:
+    """`states`, and all that `steps` lead to from them."""
     reached = set(states)
     waiting = list(states)
     while waiting:
-        for state in by_nothing.get(waiting.pop(), ()):
+        for state in steps.get(waiting.pop(), ()):
             if state not in reached:
                 reached.add(state)
                 waiting.append(state)
     return frozenset(reached)
+
+
+def _hopeful(automaton: Automaton) -> Automaton:
+    """Without the transitions to states from which no sentence ends."""
+    before: dict[int, set[int]] = defaultdict(set)
+    for state, row in enumerate(automaton.rows):
+        for target in row.values():
+            before[target].add(state)
+    ending = _reached(set(automaton.final), before)
+    rows = tuple({word: target for word, target in row.items() if target in ending} for row in automaton.rows)
+    return Automaton(automaton.start, rows, automaton.final)
 
 
 def _merged(automaton: Automaton) -> Automaton:

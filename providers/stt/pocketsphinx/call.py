@@ -10,7 +10,7 @@ from providers.stt.pocketsphinx.gate import SpeechGate
 from providers.stt.pocketsphinx.wire import Final, Lost, Partial, Report
 from telephony.audio import FRAME_BYTES, FRAME_MS
 
-_BACKLOG_FRAMES = 3000 // FRAME_MS
+_BACKLOG_FRAMES = 4000 // FRAME_MS
 """Speech that waits to be decoded; beyond it the oldest is dropped."""
 
 _PAUSE_FRAMES = 2000 // FRAME_MS
@@ -76,7 +76,7 @@ class Call:
         while len(self._rest) >= FRAME_BYTES:
             frame, self._rest = self._rest[:FRAME_BYTES], self._rest[FRAME_BYTES:]
             self._backlog.extend(self._gate.hear(frame))
-            if self._gate.quiet_frames == _PAUSE_FRAMES:
+            if self._gate.quiet_frames == _PAUSE_FRAMES and (self._utterance or self._backlog):
                 self._backlog.append(_Mark.PAUSE)
         while len(self._backlog) > _BACKLOG_FRAMES:
             self._drop_oldest()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from providers.base import Grammar
-from providers.errors import ProviderError, ProviderMisconfigured, ProviderUnavailable
+from providers.errors import ProviderError, ProviderMisconfigured, ProviderRateLimited, ProviderUnavailable
 from providers.stt.pocketsphinx import wire
 from providers.stt.pocketsphinx.recognition import CallRecognition
 from telephony.clock import Clock
@@ -30,6 +30,9 @@ _EXIT_S = 2.0
 
 _BACKOFF_S = (0.0, 0.2, 1.0, 5.0)
 """Before the next start, by failures in a row; the last one from then on."""
+
+MOST_CALLS = 24
+"""Calls of one worker: about as many can speak at once on a core (40 ms of CPU a second each), at 18 MB each."""
 
 _HOPELESS = 4
 """Failures in a row after which calls are told that recognition is lost."""
@@ -63,14 +66,16 @@ class WorkerHost:
         return not self._online, len(self._calls)
 
     async def settled(self) -> ProviderError | None:
-        """Wait for the first start; why it failed, or None if it worked."""
+        """Wait while a worker is being started; None if it works, or why it does not."""
         await self._settled.wait()
         return None if self._online else self._error()
 
     def open(self, number: int) -> CallRecognition:
-        """Serve a call. Raises `ProviderError` when there is no hope of it."""
+        """Serve a call. Raises `ProviderUnavailable` without hope, `ProviderRateLimited` with `MOST_CALLS` of them."""
         if self._fatal or self._failures >= _HOPELESS:
             raise self._error()
+        if len(self._calls) >= MOST_CALLS:
+            raise ProviderRateLimited(NAME, f"each worker serves {MOST_CALLS} calls; raise POCKETSPHINX_WORKERS")
         call = CallRecognition(number, lambda: self._speak(call), self._online)
         self._calls[number] = call
         return call
@@ -109,6 +114,10 @@ class WorkerHost:
                 call.close()
 
     def _lose(self, reason: str) -> None:
+        if self._online:
+            self._settled.clear()
+        else:
+            self._settled.set()
         self._online = False
         self._failures += 1
         self._goodbyes.clear()
@@ -116,7 +125,6 @@ class WorkerHost:
             call.worker_lost(f"the recogniser's worker process was lost: {reason}")
             if self._fatal or self._failures >= _HOPELESS:
                 call.fail(self._error())
-        self._settled.set()
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[Process]:
@@ -127,6 +135,9 @@ class WorkerHost:
         self.process_id = process.pid
         try:
             yield process
+        except _WorkerLost:
+            process.kill()
+            raise
         finally:
             try:
                 _pipe_to(process).close()

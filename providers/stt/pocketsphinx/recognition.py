@@ -11,8 +11,9 @@ from providers.stt.pocketsphinx.call import LONGEST_MS
 from providers.stt.pocketsphinx.wire import Audio, Final, Finalize, Lost, Order, Partial
 from telephony.audio import TELEPHONE
 
-_OUTBOX_BYTES = TELEPHONE.bytes_of_ms(2000)
-"""Audio that waits for a worker which is busy or being restarted; beyond it the oldest is dropped."""
+_OUTBOX_BYTES = TELEPHONE.bytes_of_ms(4000)
+"""Audio that waits for a worker which is busy or being restarted; beyond it the oldest is dropped. More than the 3 s
+that a call may hand over at once when its recogniser was opened late."""
 
 _INBOX_EVENTS = 64
 """Events that wait for the session; beyond it the oldest is dropped: who reads none has stopped caring."""

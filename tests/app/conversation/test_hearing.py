@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -12,8 +13,9 @@ from providers.base import FinalTranscript, PartialTranscript, Recognition, Reco
 from providers.errors import ProviderError, ProviderUnavailable
 from telephony.audio import FRAME_BYTES, TELEPHONE, AudioFormat
 from telephony.clock import LoopClock
+from telephony.loudness import LevelKeeper, gain_table
 from telephony.vad import VoiceFrame
-from tests.doubles import SPEECH, EnergyDetector
+from tests.doubles import SILENCE, SPEECH, EnergyChannel, EnergyDetector
 from tests.virtual import run
 
 
@@ -74,12 +76,14 @@ class Scene:
         self.detector = EnergyDetector(self.clock)
         self.told: list[object] = []
         self.voices = 0
+        self.loudest = 0.0
         self.failures: list[int] = []
         self.crash: Exception | None = None
         self.hearing = Hearing(self.recogniser, self.detector, self, self.clock)  # type: ignore[arg-type]
 
     def voice(self, frame: VoiceFrame) -> None:
         self.voices += 1
+        self.loudest = max(self.loudest, frame.probability)
 
     def partial(self, transcript: PartialTranscript) -> None:
         self.told.append(transcript)
@@ -102,6 +106,32 @@ class Scene:
     @property
     def recognition(self) -> Opened:
         return self.recogniser.opened[-1]
+
+
+@dataclass
+class EchoingLine:
+    """An echo guard whose verdicts are given."""
+
+    sounding: bool = True
+    echoes: bool = True
+    lag_s: float | None = 0.2
+
+    def heard(self, payload: bytes, now: float) -> None: ...
+
+    def audible(self, now: float) -> bool:
+        return self.sounding
+
+    def is_echo(self, now: float) -> bool:
+        return self.echoes
+
+
+def on_a_line(line: EchoingLine, level: LevelKeeper | None = None) -> Callable[[], Scene]:
+    def scene() -> Scene:
+        at = Scene()
+        at.hearing = Hearing(at.recogniser, at.detector, at, at.clock, line, level)  # type: ignore[arg-type]
+        return at
+
+    return scene
 
 
 def play(scene_of: Callable[[Scene], object], scene: Callable[[], Scene] = Scene) -> Scene:
@@ -127,6 +157,33 @@ def test_audio_goes_to_the_voice_detector_and_the_recogniser() -> None:
         assert at.voices == 16 * FRAME_BYTES // 256
 
     play(scene)
+
+
+def test_the_recogniser_hears_how_somebody_began_who_speaks_over_the_agent() -> None:
+    async def scene(at: Scene) -> None:
+        said = [bytes([n]) * FRAME_BYTES for n in range(30)]
+        for frame in said:
+            at.hearing.audio(frame)
+            at.hearing.attend(False)  # every verdict but the one that makes speech likely
+        at.hearing.attend(True)
+        at.hearing.audio(SPEECH)
+        assert at.recognition.audio == [SILENCE] * 30 + said[10:] + [SPEECH]
+
+    play(scene, on_a_line(EchoingLine(echoes=False)))
+
+
+def test_what_the_recogniser_has_heard_since_is_not_repeated_to_it() -> None:
+    line = EchoingLine(echoes=False)
+
+    async def scene(at: Scene) -> None:
+        at.hearing.audio(SPEECH)
+        line.sounding = False
+        at.hearing.audio(SPEECH)
+        line.sounding = True
+        at.hearing.attend(True)
+        assert at.recognition.audio == [SILENCE, SPEECH]
+
+    play(scene, on_a_line(line))
 
 
 def test_what_is_recognised_is_told_in_order() -> None:
@@ -276,3 +333,72 @@ def test_finals_that_nobody_asked_for_are_told_as_they_come() -> None:
         assert at.told == [FinalTranscript("hello"), answer("there")]
 
     play(scene)
+
+
+# The agent's echo, and the caller's level
+
+
+def test_while_the_agent_echoes_the_recogniser_hears_silence_and_nobody_hears_a_voice() -> None:
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(0)
+        for _ in range(10):
+            at.hearing.audio(SPEECH)
+        assert set(b"".join(at.recognition.audio)) == {0xFF}
+        assert at.loudest == 0.0
+
+    play(scene, on_a_line(EchoingLine()))
+
+
+def test_who_speaks_over_the_echo_is_recognised_from_his_first_sound() -> None:
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(0)
+        for _ in range(4):
+            at.hearing.audio(SPEECH)
+        at.hearing.attend(True)
+        at.hearing.audio(SPEECH)
+        assert at.recognition.audio[-5:] == [SPEECH] * 5
+        at.hearing.attend(False)
+        at.hearing.audio(SPEECH)
+        assert set(at.recognition.audio[-1]) == {0xFF}
+
+    play(scene, on_a_line(EchoingLine(echoes=False)))
+
+
+@pytest.mark.parametrize("line", [EchoingLine(sounding=False), EchoingLine(lag_s=None, echoes=False)])
+def test_without_an_echo_the_recogniser_hears_everything(line: EchoingLine) -> None:
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(0)
+        at.hearing.audio(SPEECH)
+        assert at.recognition.audio == [SPEECH]
+
+    play(scene, on_a_line(line))
+
+
+def test_a_faint_voice_is_brought_to_the_recognisers_level() -> None:
+    class FaintDetector(EnergyDetector):
+        """Hears every voice at -38 dBFS."""
+
+        def open(
+            self, on_voice: Callable[[VoiceFrame], None], on_failure: Callable[[Exception], None]
+        ) -> EnergyChannel:
+            faint = partial(replace_level, on_voice)
+            return super().open(faint, on_failure)
+
+    def replace_level(on_voice: Callable[[VoiceFrame], None], frame: VoiceFrame) -> None:
+        on_voice(VoiceFrame(frame.probability, -38.0, frame.now))
+
+    def scene_of() -> Scene:
+        at = Scene()
+        detector = FaintDetector(at.clock)
+        line = EchoingLine(sounding=False)
+        at.hearing = Hearing(at.recogniser, detector, at, at.clock, line, LevelKeeper())  # type: ignore[arg-type]
+        return at
+
+    async def scene(at: Scene) -> None:
+        await asyncio.sleep(0)
+        for _ in range(100):
+            at.hearing.audio(SPEECH)
+        assert at.recognition.audio[0] == SPEECH
+        assert at.recognition.audio[-1] == SPEECH.translate(gain_table(15))
+
+    play(scene, scene_of)
