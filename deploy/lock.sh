@@ -9,7 +9,7 @@ lock() {
         --no-emit-index-url --no-emit-find-links --no-header --group build "$@" -o "deploy/requirements/$target.txt"
 }
 uv=$1
-everything="--extra listen --extra speak --extra plot --extra deepgram --extra anthropic --extra elevenlabs"
+everything="--extra listen --extra speak --extra plot --extra deepgram --extra anthropic --extra openai --extra elevenlabs"
 # shellcheck disable=SC2086 # several words are meant
 lock run $everything
 # shellcheck disable=SC2086

@@ -22,6 +22,7 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "llm": {
         "anthropic": "providers.llm.anthropic:create",
         "dialogue": "providers.llm.dialogue:create",
+        "openai": "providers.llm.openai:create",
         "scripted": "providers.scripted:create_llm",
     },
     "tts": {

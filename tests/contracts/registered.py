@@ -22,6 +22,7 @@ from providers.registry import KEYS, PROVIDERS, build
 from telephony.clock import MonotonicClock
 from tests.fakes.anthropic import FakeAnthropic
 from tests.fakes.deepgram import FakeDeepgram
+from tests.fakes.openai import FakeOpenAI
 
 ENVIRONMENT = {
     "SCRIPTED_TEXTS": "what are your opening hours|tomorrow at ten",
@@ -47,6 +48,7 @@ class Vendor(Protocol):
 VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {
     ("stt", "deepgram"): FakeDeepgram,
     ("llm", "anthropic"): FakeAnthropic,
+    ("llm", "openai"): FakeOpenAI,
 }
 """Kind and name of a provider, and the vendor that stands in for the real one."""
 

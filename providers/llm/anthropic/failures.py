@@ -3,10 +3,7 @@
 An error in mid-stream comes after status 200, so that the status says nothing there.
 """
 
-import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 import anthropic
 import httpx2
@@ -20,6 +17,7 @@ from providers.errors import (
     ProviderUnavailable,
 )
 from providers.llm.anthropic.settings import NAME, AnthropicSettings
+from providers.retry_after import retry_after_s
 
 SILENCE_S = 30.0
 """Without a single byte of an answer, not even a ping, the connection counts as dead. The turn's own deadlines are
@@ -87,23 +85,3 @@ def of_sdk(
             return ProviderMalformed(NAME, cause.message)
         case _:
             return ProviderUnavailable(NAME, f"{type(cause).__name__}: {cause}")
-
-
-def retry_after_s(headers: Mapping[str, str], today: datetime) -> float | None:
-    """How long the vendor wants to be left alone: `retry-after-ms`, or `retry-after` in seconds or as a date."""
-    milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after")
-    seconds = _number(milliseconds) / 1000 if milliseconds else _number(text or "")
-    if not math.isfinite(seconds) and text:
-        try:
-            date = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - today).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
