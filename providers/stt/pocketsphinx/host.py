@@ -71,7 +71,7 @@ class WorkerHost:
         return None if self._online else self._error()
 
     def open(self, number: int) -> CallRecognition:
-        """Serve a call. Raises `ProviderUnavailable` while there is no hope, `ProviderRateLimited` with `MOST_CALLS`."""
+        """Serve a call. Raises `ProviderUnavailable` where there is no hope, `ProviderRateLimited` at `MOST_CALLS`."""
         if self._fatal or self._failures >= _HOPELESS:
             raise self._error()
         if len(self._calls) >= MOST_CALLS:
