@@ -120,12 +120,12 @@ def test_an_endless_utterance_is_ended() -> None:
 def test_speech_beyond_the_backlog_is_dropped_oldest_first_and_reported() -> None:
     words = Words()
     call = Call(7, words.listen)
-    call.audio((LOUD * 20 + SILENCE * 5) * 8)
+    call.audio((LOUD * 20 + SILENCE * 5) * 10)
     call.finalize()
     first, *rest = drained(call)
     assert first == Lost(7, 50 * 20)
     assert rest[-1] == Final(7, "i would like to book", 0.9, True)
-    assert len(words.utterances[0].frames) == 150
+    assert len(words.utterances[0].frames) == 200  # 4 s
 
 
 def test_a_finalize_is_never_dropped() -> None:
