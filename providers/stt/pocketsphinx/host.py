@@ -71,11 +71,7 @@ class WorkerHost:
         return None if self._online else self._error()
 
     def open(self, number: int) -> CallRecognition:
-<<<<<<< HEAD
         """Serve a call. Raises `ProviderUnavailable` without hope, `ProviderRateLimited` with `MOST_CALLS` of them."""
-=======
-        """Serve a call. Raises `ProviderUnavailable` where there is no hope, `ProviderRateLimited` at `MOST_CALLS`."""
->>>>>>> embedded
         if self._fatal or self._failures >= _HOPELESS:
             raise self._error()
         if len(self._calls) >= MOST_CALLS:
