@@ -110,6 +110,11 @@ class FakeElevenLabs:
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points the adapter here."""
+        return {"ELEVENLABS_API_KEY": KEY, "ELEVENLABS_BASE_URL": self.url, "ELEVENLABS_VOICE_ID": VOICE}
+
     async def until(self, condition: Any) -> None:
         """Return when `condition()` holds; looked at after each message of a client."""
         while not condition():
