@@ -46,8 +46,8 @@ class Policy:
         return reduce(self._step, messages, replace(start, plan=greeting, heard=True))
 
     def call(self, state: State) -> tuple[str, dict[str, str]] | None:
-        """The tool that the plan ends with, and its arguments; slots that are not filled are left out."""
-        if state.plan.call is None:
+        """The tool that the plan ends with, and its arguments; None if it was called already."""
+        if state.plan.call is None or state.plan.call == state.calling:
             return None
         call = self.dialogue.tables.call[state.plan.call]
         values = {name: quoted(source) or state.slots.get(source) for name, source in call.arguments.items()}

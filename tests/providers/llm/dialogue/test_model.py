@@ -323,6 +323,14 @@ def test_a_caller_who_speaks_while_a_tool_works_does_not_start_it_twice(desk: Ca
     assert "You are booked tomorrow at ten o'clock" in call.reply()[0]
 
 
+def test_a_tool_that_was_called_is_not_called_again_by_asking_for_another_reply(desk: Callable[..., Any]) -> None:
+    call = booking(desk)
+    call.messages.append(CallerMessage("yes"))
+    text, (made,) = call.reply()
+    call.messages.append(AgentMessage(text, tool_calls=(made,)))
+    assert call.reply()[1] == []
+
+
 @pytest.mark.parametrize("content", [None, "[]", "nonsense", '{"status": "unheard of"}', '{"status": "booked"}'])
 def test_a_tool_that_fails_or_babbles_is_apologised_for(content: str | None, desk: Callable[..., Any]) -> None:
     call = booking(desk)
