@@ -45,7 +45,7 @@ def test_webhooks_and_the_upgrade_are_signed() -> None:
         assert headers["x-twilio-signature"] == sign("secret", bridge.url + path, form.items())
         assert form["From"] == "+15550100009"
     (upgrade,) = bridge.upgrades
-    assert upgrade["x-twilio-signature"] == sign("secret", bridge.url.replace("http", "wss") + "/media")
+    assert upgrade["x-twilio-signature"] == sign("secret", bridge.url.replace("http", "ws") + "/media")
     assert bridge.posts[1][2]["cookie"] == "visited=yes"
 
 
