@@ -8,7 +8,10 @@ from pathlib import Path
 from app.telemetry import logs
 from benchmarks.speech import NoRecordings
 
-NAMES = ("onset", "bargein", "load", "budgets", "frames", "turns")
+NAMES = (
+    *("onset", "bargein", "load", "budgets", "frames", "turns"),
+    *("vendors", "faults", "recovery", "soak", "journal", "sip", "hangups"),
+)
 
 
 def main() -> int:

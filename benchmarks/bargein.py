@@ -73,6 +73,10 @@ class Interrupter(Caller):
         self.interruptions: list[Interruption] = []
         self.false_clears = 0
 
+    def rest(self) -> None:
+        """Interrupt no more."""
+        self._begin_after_s = float("inf")
+
     def frame(self, phone: Phone, due: float) -> bytes:
         if self._left:
             return self._left.pop()

@@ -5,8 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +42,18 @@ class Bridge:
 @contextmanager
 def running(*options: str, **settings: str) -> Iterator[Bridge]:
     """A process under test on its core; `options` as `benchmarks.serve` takes them, `settings` as the bridge does."""
-    port = _free_port()
+    port = free_port()
     inherited = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "ASTERISK"))}
     inherited["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
     )
+    kept = tempfile.TemporaryDirectory(prefix="sidetone-")
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.serve", str(port), str(BRIDGE_CORE), *options],
-        env={**inherited, **SETTINGS, "PORT": str(port), **settings},
+        env={**inherited, **SETTINGS, "PORT": str(port), "STATE_DIR": kept.name, **settings},
     )
     try:
-        _wait_until_ready(port, process)
+        wait_until(lambda: _is_ready(port), process)
         yield Bridge(process.pid, port)
     finally:
         process.send_signal(signal.SIGINT)
@@ -60,25 +62,32 @@ def running(*options: str, **settings: str) -> Iterator[Bridge]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        kept.cleanup()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Ask a process that starts until it is ready. Raises `RuntimeError` for one that ends, or takes too long."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the process under test ended with code {process.returncode}")
+            raise RuntimeError(f"{process.args!r} ended with code {process.returncode}")
         try:
-            with socket.create_connection(("127.0.0.1", port), 1) as connection:
-                connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                if connection.recv(64).split()[1:2] == [b"200"]:
-                    return
+            if ready():
+                return
         except OSError:
             pass
         time.sleep(0.05)
-    raise RuntimeError(f"the process under test was not ready within {_START_S:g} s")
+    raise RuntimeError(f"{process.args!r} was not ready within {_START_S:g} s")
+
+
+def _is_ready(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        return connection.recv(64).split()[1:2] == [b"200"]

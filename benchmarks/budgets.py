@@ -43,7 +43,7 @@ from telephony.clock import LoopClock
 from telephony.simulator.sound import SILENT_FRAME
 from telephony.simulator.voice import utterance
 from telephony.simulator.wire import CONNECTED, Clear, Media, StreamWriter, read
-from telephony.vad import TICK_S, VoiceActivity
+from telephony.vad import CHUNK_S, VoiceActivity
 from tests.virtual import run as in_virtual_time
 
 SUMMARY = "files and function calls that a frame and an interruption pass"
@@ -55,7 +55,7 @@ _OUTSIDE = (str(_ROOT / "providers" / "scripted.py"), f"{_ROOT / 'telephony' / '
 """The vendor's part, and the carrier's."""
 _QUEUES = str(Path(asyncio.__file__).parent / "queues.py")
 
-READER, WRITER, TICK, SPEAKING = "CallSession._serve", "WebsocketLeg.play", "VoiceActivity.run", "Turn.run"
+READER, WRITER, TICK, SPEAKING = "Legs._serve", "WebsocketLeg.play", "VoiceActivity.run", "Turn.run"
 
 
 @dataclass
@@ -319,7 +319,7 @@ def _interruption(counter: CallCounter, socket: _Socket) -> tuple[Passage, ...]:
     """To the slot, to the socket, to the reply's end."""
     hold = next(window for window, names in counter.verdicts if "Mouth.hold" in names)
     hold.add(socket.clears[0])
-    commit = next(window for window, names in counter.verdicts if "CallSession._commit" in names)
+    commit = next(window for window, names in counter.verdicts if "AgentSide.end" in names)
     windows = (counter.stop, hold, commit)
     return tuple(Passage(window.calls, frozenset(window.files), window.queues) for window in windows)
 
@@ -332,7 +332,7 @@ def measure(told: argparse.Namespace) -> Report:
     """Count once: it is always the same."""
     report = Report("budgets")
     budgets = count()
-    share = FRAME_S / TICK_S
+    share = FRAME_S / CHUNK_S
     table = report.table("Project files and calls", "on the way of", "files", "calls", "queue operations", "goal", "")
     ways = [
         ("an inbound frame: socket to ear and recogniser", budgets.inbound, 30.0),

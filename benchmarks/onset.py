@@ -30,9 +30,11 @@ from telephony.simulator.voice import Utterance
 SUMMARY = "response onset at the caller's ear, minus what the vendors took"
 
 _FINISHED_AFTER_MS = 320.0
+VOICE_TO_MODEL = "caller's last voice to the model's start"
 _STAGES = (
     ("caller's last voice to final words (300 by script)", "speech_ended", "asr_complete", 0.0),
     ("final words to the model's start", "asr_complete", "llm_started", 0.0),
+    (VOICE_TO_MODEL, "speech_ended", "llm_started", 0.0),
     ("first token, beyond 300", "llm_started", "llm_first_token", 0.3),
     ("first clause to the voice", "llm_first_token", "tts_started", 0.0),
     ("first speech, beyond 120", "tts_started", "tts_first_chunk", 0.12),
@@ -62,11 +64,16 @@ class Run:
 def measure(told: argparse.Namespace) -> Report:
     """All runs, each against a bridge of its own."""
     stay_on(CALLERS_CORE)
-    runs = []
+    return _tell(runs(told), told.calls)
+
+
+def runs(told: argparse.Namespace, **settings: str) -> list[Run]:
+    """As many as told, each against a fresh bridge with these settings."""
+    done = []
     for number in range(told.runs):
-        with running() as bridge:
-            runs.append(uvloop.run(_run(bridge, told.calls, told.turns, number)))
-    return _tell(runs, told.calls)
+        with running(**settings) as bridge:
+            done.append(uvloop.run(_run(bridge, told.calls, told.turns, number)))
+    return done
 
 
 async def _run(bridge: Bridge, calls: int, turns: int, number: int) -> Run:

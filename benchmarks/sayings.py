@@ -21,6 +21,8 @@ from telephony.simulator.sound import decode, read_linear
 RATE_HZ = 8000
 PROMPTS = Path(__file__).parent / "prompts.txt"
 _VOICES = ("kal", "awb", "rms", "slt")
+_PHONES = {"mm hm": "pau ah m hh ah m pau"}
+"""What flite would spell letter by letter."""
 _WINDOW = 80  # 10 ms
 _QUIET_DB = -35.0
 _LEVEL_DBFS = -23.0
@@ -99,7 +101,8 @@ def by_flite(texts: tuple[str, ...]) -> tuple[Saying, ...]:
         for text in texts:
             for voice in _VOICES:
                 file = Path(folder) / f"{hashlib.sha1(f'{voice} {text}'.encode()).hexdigest()}.wav"
-                subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(file)], check=True)
+                told = ("-p", _PHONES[text]) if text in _PHONES else ("-t", text)
+                subprocess.run(["flite", "-voice", voice, *told, "-o", str(file)], check=True)
                 said.append(spoken(f"{text} ({voice})", text, _trimmed(read_linear(file))))
     return tuple(said)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from benchmarks.sayings import Saying
 from providers.scripted import ScriptedLanguageModel
 from telephony.carrier import CallOffered
 from telephony.clock import LoopClock
+from telephony.turn_end import SmartTurn, TurnEndModel
 from telephony.vad import VoiceActivity
 from tests.doubles import FRAME_S
 from tests.virtual import run as in_virtual_time
@@ -41,6 +43,24 @@ _SOUGHT = 2000
 
 E = TypeVar("E", bound=JournalEvent)
 R = TypeVar("R")
+
+
+class Melody:
+    """The turn-end model in virtual time: its verdict comes after what it takes in real time."""
+
+    TAKES_S = 0.05
+
+    def __init__(self, weights: Path) -> None:
+        self._model = SmartTurn(weights)
+
+    async def __aenter__(self) -> "Melody":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+    def judge(self, turn: bytes, told: Callable[[float], None]) -> None:
+        asyncio.get_running_loop().call_later(self.TAKES_S, told, self._model.probability(turn))
 
 
 @dataclass
@@ -130,14 +150,16 @@ async def _play(scenes: Sequence[Callable[[VoiceActivity], Coroutine[Any, Any, R
 
 
 @asynccontextmanager
-async def answered(activity: VoiceActivity, seed: int, reply: str, echo: Echo | None = None) -> AsyncIterator[Scene]:
+async def answered(
+    activity: VoiceActivity, seed: int, reply: str, echo: Echo | None = None, melody: TurnEndModel | None = None
+) -> AsyncIterator[Scene]:
     """A call whose agent greets with `reply` and answers everything with it."""
     clock, random = LoopClock(), np.random.default_rng(seed)
     await asyncio.sleep(random.uniform(0, 0.1))  # no two calls are in step
     recogniser, voice = KnowingRecogniser(clock), SpeakingTextToSpeech(clock)
     providers = Providers(recogniser, ScriptedLanguageModel(clock, lambda _: reply), voice)
     manners = Manners(greeting="", level_voice=False)  # the recogniser knows frames as they were spoken
-    services = Services(providers, activity, Toolbox(), Phrasebook(), manners, Metrics(), clock)
+    services = Services(providers, activity, Toolbox(), Phrasebook(), manners, Metrics(), clock, melody)
     session = CallSession("twilio", CallOffered(f"CA{seed}", "+15550100001", "+15550100002", "inbound"), services)
     line = FarEnd(clock, recogniser=recogniser, seed=seed, echo=echo)
     scene = Scene(clock, line, recogniser, voice, random)
@@ -152,10 +174,12 @@ async def answered(activity: VoiceActivity, seed: int, reply: str, echo: Echo | 
         line.close()
 
 
-async def turns(activity: VoiceActivity, seed: int, sayings: Sequence[Saying]) -> list[TurnTaken]:
+async def turns(
+    activity: VoiceActivity, seed: int, sayings: Sequence[Saying], melody: TurnEndModel | None = None
+) -> list[TurnTaken]:
     """One caller, one turn after the other."""
     taken = []
-    async with answered(activity, seed, SHORT_REPLY) as scene:
+    async with answered(activity, seed, SHORT_REPLY, melody=melody) as scene:
         for saying in sayings:
             await scene.until(scene.listening)
             await asyncio.sleep(scene.random.uniform(0.5, 1.0))

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import logs
+from app.web.short_way import ShortWayProtocol
 from benchmarks.machine import stay_on
 from benchmarks.providers import register
 
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("core", type=int)
     parser.add_argument("--only-echo", action="store_true")
-    parser.add_argument("--ws", default="websockets-sansio")
+    parser.add_argument("--ws", help="instead of the bridge's own way; of the bare echo websockets-sansio")
     parser.add_argument("--profile")
     told = parser.parse_args()
     stay_on(told.core)
@@ -73,7 +74,7 @@ def main() -> None:
         log_config=None,
         log_level="warning",
         access_log=False,
-        ws=told.ws,
+        ws=told.ws or ("websockets-sansio" if told.only_echo else ShortWayProtocol),
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,

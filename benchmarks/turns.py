@@ -19,13 +19,14 @@ import argparse
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from benchmarks import noises
 from benchmarks.farend import Echo
 from benchmarks.report import Report, Table, against, quantile
 from benchmarks.sayings import Saying, by_flite, dtmf, music, paused, prompts
-from benchmarks.scenes import Disturbance, Interruption, TurnTaken, disturbance, interruption, play, turns
+from benchmarks.scenes import Disturbance, Interruption, Melody, TurnTaken, disturbance, interruption, play, turns
 from telephony.vad import VoiceActivity
 
 SUMMARY = "cut-ins, missed and false interruptions, resumes, over human recordings"
@@ -50,6 +51,7 @@ Interrupting = Callable[[VoiceActivity], Coroutine[Any, Any, Interruption]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noises", type=int, default=24, help="items of each kind of noise")
+    parser.add_argument("--turn-model", type=Path, help="weights of the turn-end model: the turns with it, too")
     parser.add_argument("--only", choices=("turns", "interruptions", "disturbances"), help="one of the tables")
 
 
@@ -58,6 +60,8 @@ def measure(told: argparse.Namespace) -> Report:
     report = Report("turns")
     if told.only in (None, "turns"):
         _measure_turns(report)
+        if told.turn_model is not None:
+            _measure_turns(report, Melody(told.turn_model))
     if told.only in (None, "interruptions"):
         _measure_interruptions(report)
     if told.only in (None, "disturbances"):
@@ -65,17 +69,21 @@ def measure(told: argparse.Namespace) -> Report:
     return report
 
 
-def _measure_turns(report: Report) -> None:
+def _measure_turns(report: Report, melody: Melody | None = None) -> None:
     table = report.table(
-        "Turns: pauses spliced into human speech",
+        "Turns: pauses spliced into human speech" + (", with the turn-end model" if melody else ""),
         *("pause, ms", "items", "cut-ins", "%", "audible", "end of turn p50, ms", "p90", "words changed", "goal", ""),
     )
     for pause_ms in PAUSES_MS:
         said = [paused(saying, pause_ms) if pause_ms else saying for saying in prompts()]
-        fresh = play([partial(turns, seed=number, sayings=[saying]) for number, saying in enumerate(said)])
+        fresh = play(
+            [partial(turns, seed=number, sayings=[saying], melody=melody) for number, saying in enumerate(said)]
+        )
         _tell_turns(table, f"{pause_ms}" if pause_ms else "none", pause_ms, fresh)
         calls = [said[at : at + _TURNS_IN_A_CALL] for at in range(0, len(said), _TURNS_IN_A_CALL)] if pause_ms else []
-        always = play([partial(turns, seed=1000 + number, sayings=call) for number, call in enumerate(calls)])
+        always = play(
+            [partial(turns, seed=1000 + number, sayings=call, melody=melody) for number, call in enumerate(calls)]
+        )
         if always:
             _tell_turns(table, f"{pause_ms}, always", pause_ms, always)
 

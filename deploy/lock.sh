@@ -9,8 +9,10 @@ lock() {
         --no-emit-index-url --no-emit-find-links --no-header --group build "$@" -o "deploy/requirements/$target.txt"
 }
 uv=$1
-everything="--extra listen --extra speak --extra plot --extra deepgram --extra anthropic --extra openai --extra elevenlabs"
+everything="--extra listen --extra speak --extra plot --extra deepgram --extra anthropic --extra openai --extra elevenlabs --extra redis --extra seal"
 # shellcheck disable=SC2086 # several words are meant
 lock run $everything
 # shellcheck disable=SC2086
-lock dev $everything --extra dev
+lock ears $everything --extra ears
+# shellcheck disable=SC2086
+lock dev $everything --extra ears --extra dev

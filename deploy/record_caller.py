@@ -16,6 +16,9 @@ from telephony.simulator.voice import RECORDINGS, recordings
 VOICE = "rms"
 ACTIVE_DBFS = -22.0
 MARGIN_MS = 50
+PHONES = {"Mm hm.": "pau ah m hh ah m pau"}
+"""What flite would spell letter by letter; spoken as briskly as listeners do, in 0.4 s."""
+BRISKLY = ("--setf", "duration_stretch=0.65")
 ACTIVE_RANGE_DB = 30.0
 """A frame within this range of the loudest one belongs to the speech."""
 
@@ -24,7 +27,8 @@ def speak(text: str) -> npt.NDArray[np.float64]:
     """`text` in flite's voice, 8 kHz, on the 16-bit scale."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        subprocess.run(["flite", "-voice", VOICE, "-t", text, "-o", str(path)], check=True, timeout=60)
+        said = (*BRISKLY, "-p", PHONES[text]) if text in PHONES else ("-t", text)
+        subprocess.run(["flite", "-voice", VOICE, *said, "-o", str(path)], check=True, timeout=60)
         return read_linear(path)
 
 

@@ -29,7 +29,19 @@ class ProviderMisconfigured(ProviderError):
 
 
 class ProviderRejected(ProviderError):
-    """The vendor said no, and would say no again."""
+    """The vendor said no, and would say no again. `variable` is set where it is our key that he refuses."""
+
+    def __init__(self, provider: str, detail: str, variable: str = "") -> None:
+        super().__init__(provider, detail)
+        self.variable = variable
+
+    def as_misconfigured(self) -> "ProviderError":
+        """What this means before the first call: a refused key is our user's to mend, anything else as it is."""
+        if not self.variable:
+            return self
+        return ProviderMisconfigured(
+            self.provider, self.variable, f"the vendor refuses it; set a valid key ({self.detail})"
+        )
 
 
 class ProviderRateLimited(ProviderError):

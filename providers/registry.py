@@ -1,15 +1,22 @@
 """Names to providers. One line here makes a provider known; a package of somebody else's uses an entry point.
 
+Several names, separated by commas, are asked in this order when one fails: `elevenlabs,espeak`. One or several, the
+providers of a kind are behind a chain (`providers.resilience`), which has the deadlines.
+
 The import path is only followed for the one who asks, so a missing SDK hurts nobody else. A third party registers
 ``[project.entry-points."sidetone.tts"] acme = "acme_voice:create"``.
 """
 
 import importlib.metadata
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from providers.base import Grammar, LanguageModel, ProviderContext, SpeechToText, TextToSpeech
+from providers.base import ProviderContext
 from providers.errors import ProviderMisconfigured
+from providers.resilience.models import ModelChain
+from providers.resilience.recognisers import RecogniserChain
+from providers.resilience.voices import VoiceChain
 
 Factory = Callable[[ProviderContext], Any]
 
@@ -85,17 +92,28 @@ def _factory(kind: str, name: str) -> Factory:
     raise ProviderMisconfigured(name, variable, f"nobody is called {name!r}; known are {', '.join(names(kind))}")
 
 
+def named(kind: str, wanted: str) -> tuple[str, ...]:
+    """The names in a setting. Raises `ProviderMisconfigured` for one that is given twice."""
+    listed = tuple(name for part in wanted.split(",") if (name := part.strip()))
+    if len(set(listed)) < len(listed):
+        raise ProviderMisconfigured(wanted, f"{kind.upper()}_PROVIDER", "name each provider once")
+    return listed
+
+
 def build_all(
     wanted: dict[str, str], context: ProviderContext
-) -> tuple[SpeechToText, LanguageModel, TextToSpeech, dict[str, str]]:
+) -> tuple[RecogniserChain, ModelChain, VoiceChain, dict[str, str]]:
     """The three providers of a process, and why each was chosen.
 
-    The model is built first: a recogniser that must be told what to expect gets the model's grammar, if it has one.
+    The model is built first: a recogniser that must be told what to expect gets the grammar of the first model, if it
+    has one.
     """
     chosen = {kind: choose(kind, wanted.get(kind, ""), context) for kind in ("stt", "llm", "tts")}
-    llm = build("llm", chosen["llm"][0], context)
-    grammar: Grammar | None = llm.grammar() if hasattr(llm, "grammar") else None
-    told = ProviderContext(context.environment, context.clock, grammar)
-    stt = build("stt", chosen["stt"][0], told)
-    tts = build("tts", chosen["tts"][0], told)
+
+    def built(kind: str, told: ProviderContext) -> list[Any]:
+        return [build(kind, name, told) for name in named(kind, chosen[kind][0])]
+
+    llm = ModelChain(built("llm", context), context)
+    stt = RecogniserChain(built("stt", replace(context, grammar=llm.grammar())), context)
+    tts = VoiceChain(built("tts", context), context)
     return stt, llm, tts, {kind: f"{name} ({why})" for kind, (name, why) in chosen.items()}

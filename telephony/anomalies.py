@@ -9,6 +9,7 @@ Sans I/O, one object per media stream, µ-law at 8 kHz. Times are the carrier's 
 
 import math
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,13 +225,15 @@ def _steady(samples: NDArray[np.float32]) -> NDArray[np.float32] | None:
     None if nothing sounds. The segments in which a tone begins or ends are left out.
     """
     segments = samples.reshape(-1, _SEGMENT)
-    power = (segments * segments).mean(axis=1)
-    sounding = power > _SOFTEST_TONE
-    if not sounding.any():
+    power = [total / _SEGMENT for total in np.einsum("ij,ij->i", segments, segments).tolist()]
+    sounding = [level for level in power if level > _SOFTEST_TONE]
+    if not sounding:
         return None
-    median = float(np.median(power[sounding]))
-    steady = sounding & (power > median / _EVEN)
-    if power.max() > _EVEN * median or 2 * steady.sum() < sounding.sum():
+    middle = median(sounding)
+    if max(power) > _EVEN * middle:  # as of all speech
+        return segments[:0]
+    steady = [level > max(_SOFTEST_TONE, middle / _EVEN) for level in power]
+    if 2 * sum(steady) < len(sounding):
         return segments[:0]
     chosen: NDArray[np.float32] = segments[steady]
     return chosen

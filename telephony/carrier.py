@@ -4,9 +4,11 @@ A carrier is one file under `telephony/carriers/`. It does no I/O: its `CarrierP
 into events and commands into messages, its `Webhooks` turn HTTP requests into calls and decisions into documents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
+
+import msgspec
 
 from telephony.audio import AudioFormat
 
@@ -26,9 +28,11 @@ class MediaStarted:
     audio: AudioFormat
 
 
-@dataclass(frozen=True, slots=True)
-class AudioReceived:
-    """Caller's audio in the stream's format, any whole number of samples. `timestamp_ms` counts from stream start."""
+class AudioReceived(msgspec.Struct, frozen=True, gc=False):
+    """Caller's audio in the stream's format, any whole number of samples. `timestamp_ms` counts from stream start.
+
+    Made for every frame of every call, so it is a Struct: a dataclass takes four times as long to make.
+    """
 
     payload: bytes
     timestamp_ms: int
@@ -175,7 +179,14 @@ class Dial:
     say: str = ""
 
 
-Decision = OpenStream | HangUp | Dial
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Ask `url` what to do with the call: another bridge takes it."""
+
+    url: str
+
+
+Decision = OpenStream | HangUp | Dial | Redirect
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +221,22 @@ class Webhooks(Protocol):
         ...
 
 
+class CallControl(Protocol):
+    """What a carrier lets us do with a live call from outside its stream. An async context manager."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def redirect(self, call_id: str, url: str) -> None:
+        """Have the carrier leave whatever it does with the call and ask `url` what to do now, by POST.
+
+        Raises `CallGone` (it is over), `ControlRefused` (our setting is wrong) or `ControlUnreachable` (worth another
+        try), within its own deadline.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Carrier:
     """One carrier, whole: what `telephony.carriers.CARRIERS` maps a name to."""
@@ -221,3 +248,6 @@ class Carrier:
     """Called without arguments for each new media stream."""
     secret_variables: tuple[str, ...]
     """Environment variables that hold signing secrets; the first is the one to set, the others are for rotation."""
+    control: Callable[[Mapping[str, str]], CallControl | None] = lambda _: None
+    """From the environment to the control over live calls; None: not set up, or the carrier has no such thing. Raises
+    `OurFault` for a setting that is wrong."""

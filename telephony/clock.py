@@ -59,24 +59,25 @@ class Alarm:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rung = asyncio.Event()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """End the present wait, or the next one if nobody waits."""
-        self._rung.set()
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def wait_until(self, deadline: float | None) -> None:
         """Return at `deadline`, or earlier when rung; None waits for the ring alone."""
-        if self._rung.is_set():
-            self._rung.clear()
-            return
-        if deadline is None:
-            await self._rung.wait()
-        else:
+        if not self._rung:
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(max(0.0, deadline - self._clock.now()), self._rung.set)
+            self._waiter = loop.create_future()
+            timer = None if deadline is None else loop.call_later(max(0.0, deadline - self._clock.now()), self.ring)
             try:
-                await self._rung.wait()
+                await self._waiter
             finally:
-                timer.cancel()
-        self._rung.clear()
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        self._rung = False

@@ -2,13 +2,16 @@
 
 TelephonyError
 ├── OurFault             a bug or a bad setting here: raise, fix
-│   └── PartialSample    a byte count that is no whole number of samples
+│   ├── PartialSample    a byte count that is no whole number of samples
+│   └── ControlRefused   the carrier does not let us control the call: our credentials or setting
 ├── PeerFault            the other side broke its protocol: count, ignore the message, keep the call
 │   ├── MalformedMessage     not a message of the carrier's protocol
 │   ├── SignatureRejected    a request that the carrier did not sign
 │   └── StreamUnusable       so broken that only closing the stream helps
 └── NetworkFault         nobody's fault: detach, keep the session, wait for the next leg
-    └── LegClosed        the media path is gone
+    ├── LegClosed        the media path is gone
+    ├── CallGone         the carrier has no such call any more
+    └── ControlUnreachable   the carrier's control API gives no answer: try again
 """
 
 
@@ -27,6 +30,14 @@ class PartialSample(OurFault, ValueError):
         super().__init__(f"{byte_count} bytes are no whole number of {sample_bytes}-byte samples")
         self.byte_count = byte_count
         self.sample_bytes = sample_bytes
+
+
+class MissingExtra(OurFault):
+    """An optional part was asked for and cannot be had: a package or a file is missing. The text says what to do."""
+
+
+class ControlRefused(OurFault):
+    """The carrier refuses to do something with a call, whoever asks again: look at the credentials and the address."""
 
 
 class PeerFault(TelephonyError):
@@ -60,3 +71,11 @@ class NetworkFault(TelephonyError):
 
 class LegClosed(NetworkFault):
     """The media path is gone; what was not sent stays with the pacer."""
+
+
+class CallGone(NetworkFault):
+    """The call is over, as far as the carrier knows."""
+
+
+class ControlUnreachable(NetworkFault):
+    """The carrier's control API is slow, gone or overloaded."""

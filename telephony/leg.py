@@ -1,6 +1,6 @@
 """A leg: one live ear and mouth of a call. A websocket leg and a SIP leg look alike to the session."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Protocol
 
 from telephony.audio import AudioFormat
@@ -20,15 +20,18 @@ class Playout(Protocol):
 
 
 class Leg(Protocol):
-    """One media path. The session that it is attached to is its only user.
-
-    Iterating yields the carrier's events, in order, until the path is gone; the iterator ends, it does not raise.
-    """
+    """One media path. The session that it is attached to is its only user."""
 
     capabilities: CarrierCapabilities
     audio: AudioFormat
 
-    def __aiter__(self) -> AsyncIterator[CarrierEvent]: ...
+    async def listen(self, take: Callable[[CarrierEvent], None]) -> None:
+        """Hand `take` the carrier's events, in order, until the path is gone; those first that came before.
+
+        Each as it comes, from the event loop and with no task's switch in between: `take` must not wait, and what it
+        raises ends the path and is raised from here. For the leg's single listener.
+        """
+        ...
 
     async def play(self, playout: Playout) -> None:
         """Send what `playout` says is due, until the path is gone. The leg's single writer: control leaves first."""
@@ -43,5 +46,5 @@ class Leg(Protocol):
         ...
 
     def close(self) -> None:
-        """End the media path (not the call). Idempotent; the iterator ends soon after."""
+        """End the media path (not the call). Idempotent; `listen` and `play` return soon after."""
         ...

@@ -20,6 +20,9 @@ _KEPT_MS = 10_000
 class Pacer:
     """The only queue of outgoing sound. Bounded: `queue` takes what it is given, but asks for `has_room` first.
 
+    Sound leaves in pieces of `tick_ms`: a message costs as much as the frames in it, and with 60 ms the far end always
+    has 140 ms of its 200.
+
     A reply is fed with `queue`, closed with `finish`; `hold` and `resume` are the two halves of a false interruption,
     `flush` ends a reply at once. `on_room` is called when a full queue has room again.
     """
@@ -30,7 +33,7 @@ class Pacer:
         ledger: PlayoutLedger,
         *,
         lead_ms: int = 200,
-        tick_ms: int = 2 * FRAME_MS,
+        tick_ms: int = 3 * FRAME_MS,
         capacity_ms: int = 8_000,
         mark_every_ms: int = 200,
         on_room: Callable[[], None] | None = None,
@@ -71,6 +74,11 @@ class Pacer:
     @property
     def unsent_samples(self) -> int:
         return self.ledger.queued - self.ledger.sent
+
+    @property
+    def fill(self) -> float:
+        """How much of its capacity is taken; a last chunk may go beyond it."""
+        return min(1.0, self.unsent_samples / self._capacity_samples)
 
     def has_room(self) -> bool:
         return self.unsent_samples < self._capacity_samples
@@ -124,13 +132,14 @@ class Pacer:
         wanted_s = min(self._tick_s, ready * FRAME_MS / 1000)
         return now + max(0.0, self.ledger.buffered_s(now) + wanted_s - self._lead_s)
 
-    def hold(self, now: float) -> Heard:
-        """Stop sending at once and keep everything: the caller may have been misheard. The far end is to be cleared.
+    def hold(self, now: float, *, lost: bool = False, alive_at: float | None = None) -> Heard:
+        """Stop sending at once and keep everything: the caller may have been misheard. The far end is to be cleared,
+        or the line to it is `lost`, over which something came in for the last time `alive_at`.
 
         Idempotent: a second hold tells what the first one cut.
         """
         if self._cut is None:
-            self._cut = self.ledger.cut(now)
+            self._cut = self.ledger.cut(now, lost=lost, alive_at=alive_at)
         return self._cut
 
     def resume(self) -> None:

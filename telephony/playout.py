@@ -16,12 +16,20 @@ says for `now`. Only what is *not* constant counts: the lateness of the last mar
 Sans I/O, one object per call and leg; positions are samples of the leg's format.
 """
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
 _UNPROVEN_LATENESS_S = 0.5
 """Lateness granted to marks before the first one came back: a round trip, generously."""
+_MARKS_AWAITED_S = 2.5
+"""For the last marks of a reply; longer than a media path may be silent before it is taken for gone, because a reply
+that plays into a dead line was not heard."""
+_DEAD_LINE_S = 0.5
+"""A lost line whose marks were overdue by so much was dead before it was noticed."""
+_SENDINGS_KEPT = 256
+"""Of which the time is known: five seconds, longer than a line may be dead before it is noticed."""
 _MARK_JITTER_S = 0.04
 """Lateness beyond the smallest seen that is still taken for jitter: two frames."""
 
@@ -40,6 +48,11 @@ class PlacedWord:
     text: str
     start: int
     end: int
+
+
+def _middle(word: PlacedWord) -> int:
+    """Where a word counts as heard."""
+    return (word.start + word.end) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,8 @@ class PlayoutLedger:
         """When the far end will have played all that was sent, by the clock."""
         self._words: list[PlacedWord] = []
         self._marks: deque[tuple[str, _Mark]] = deque()
+        self._echoed_at = float("-inf")
+        self._sendings: deque[tuple[float, int]] = deque(maxlen=_SENDINGS_KEPT)  # when, and up to where
         self.underrun_s = 0.0
 
     def forget_line(self) -> None:
@@ -117,6 +132,7 @@ class PlayoutLedger:
             self.underrun_s += now - self.play_end
         self.play_end = max(self.play_end, now) + samples / self._rate_hz
         self.sent += samples
+        self._sendings.append((now, self.sent))
 
     def mark(self) -> str | None:
         """Name for a mark to place after what was sent so far; None if the far end knows no marks."""
@@ -136,6 +152,7 @@ class PlayoutLedger:
             if placed == name:
                 break
         self._proven = max(self._proven, mark.position)
+        self._echoed_at = now
         lateness = now - mark.expected_at
         if self._usual_lateness_s is None or lateness < self._usual_lateness_s:
             self._usual_lateness_s = lateness
@@ -147,19 +164,33 @@ class PlayoutLedger:
         """Seconds of sound that the far end still holds, by the clock."""
         return max(0.0, self.play_end - now)
 
-    def heard(self, now: float) -> int:
-        """Samples of the reply that the caller has heard by `now`."""
+    def _overdue_s(self, now: float) -> float:
+        """By how much the oldest outstanding mark is later than usual; 0 if none is."""
+        if not self._marks:
+            return 0.0
+        _, oldest = self._marks[0]
+        usual = _UNPROVEN_LATENESS_S if self._usual_lateness_s is None else self._usual_lateness_s
+        return max(0.0, now - oldest.expected_at - usual)
+
+    def heard(self, now: float, *, commit: bool = True) -> int:
+        """Samples of the reply that the caller has heard by `now`. Not to `commit` to it: it may still fall, when a
+        late mark tells better."""
         late_s = self._late_s
-        if self._marks:
-            _, oldest = self._marks[0]
-            usual = _UNPROVEN_LATENESS_S if self._usual_lateness_s is None else self._usual_lateness_s
-            overdue = now - oldest.expected_at - usual
-            if overdue > max(late_s, _MARK_JITTER_S):
-                late_s = overdue
+        overdue_s = self._overdue_s(now)
+        if overdue_s > max(late_s, _MARK_JITTER_S):
+            late_s = overdue_s
         unplayed = max(0.0, self.play_end + late_s - now) * self._rate_hz
         estimate = self.sent - round(unplayed) if self.sent else 0
-        self._floor = max(self._floor, self._proven, min(estimate, self.sent))
-        return self._floor
+        position = max(self._floor, self._proven, min(estimate, self.sent))
+        if commit:
+            self._floor = position
+        return position
+
+    def progress(self, now: float) -> tuple[int, int]:
+        """Samples and words heard by `now`, for the record; commits to nothing."""
+        position = self.heard(now, commit=False)
+        words = bisect_right(self._words, position, key=_middle) if position else 0
+        return position, words
 
     def finished(self, now: float) -> bool:
         """Everything queued was sent and heard, as the far end confirms it, or long enough ago if it cannot."""
@@ -172,12 +203,14 @@ class PlayoutLedger:
     def finish_expected_at(self) -> float:
         """When `finished` turns true at the latest, if nothing more is queued: marks that never come are not awaited
         for ever."""
-        grace = 2 * _UNPROVEN_LATENESS_S if self._marks_supported else 0.0
+        grace = _MARKS_AWAITED_S if self._marks_supported else 0.0
         return self.play_end + grace
 
     def peek(self, now: float) -> Heard:
         """What was heard up to now, without cutting."""
-        position = self.heard(now)
+        return self._heard_to(self.heard(now))
+
+    def _heard_to(self, position: int) -> Heard:
         words: list[str] = []
         resume_at = position
         for word in self._words:
@@ -188,15 +221,31 @@ class PlayoutLedger:
         certainty = Certainty.CONFIRMED if position == self._proven else Certainty.ESTIMATED
         return Heard(position, tuple(words), certainty, resume_at)
 
-    def cut(self, now: float) -> Heard:
-        """The far end is being cleared: freeze `heard`. Marks still outstanding are void from here on."""
-        heard = self.peek(now)
+    def cut(self, now: float, *, lost: bool = False, alive_at: float | None = None) -> Heard:
+        """The far end is being cleared: freeze `heard`. Marks still outstanding are void from here on. `lost`: the line
+        is gone; if it was dead for longer than was noticed, only that was heard which is proven, or had arrived while
+        it was alive: `alive_at` something came in over it for the last time."""
+        dead = lost and self._overdue_s(now) > _DEAD_LINE_S
+        heard = self._heard_to(self._arrived(alive_at) if dead else self.heard(now))
+        if dead:
+            self._floor = heard.samples
         self._generation += 1
         self._marks.clear()
+        self._sendings.clear()
         self.sent = heard.samples
         self.play_end = 0.0
         self._late_s = 0.0
         return heard
+
+    def _arrived(self, alive_at: float | None) -> int:
+        """Samples that had surely arrived before the line went dead: the far end played them in any case. What came in
+        at a time had left after what had been sent a round trip earlier arrived."""
+        if alive_at is None or self._usual_lateness_s is None:
+            return self._proven
+        if self._overdue_s(alive_at) > _MARK_JITTER_S:  # by then it was dead already in the other direction
+            alive_at = self._echoed_at
+        sent_by = alive_at - self._usual_lateness_s - self._late_s
+        return max(self._proven, *(position for at, position in self._sendings if at <= sent_by), 0)
 
     def resume(self, position: int) -> None:
         """After a cut: sending goes on from `position`, at most the position cut at."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from telephony.audio import FRAME_BYTES, FRAME_MS, TELEPHONE
@@ -84,12 +84,12 @@ class Line:
 
     # the session's side
 
-    async def __aiter__(self) -> AsyncIterator[CarrierEvent]:
+    async def listen(self, take: Callable[[CarrierEvent], None]) -> None:
         while not self._closed:
             event = await self._events.get()
             if event is None:
                 return
-            yield event
+            take(event)
 
     async def play(self, playout: Playout) -> None:
         while not self._closed:

@@ -24,7 +24,8 @@ def test_an_outbound_frame_passes_thirty_calls(budgets: Budgets) -> None:
 
 
 def test_an_outbound_frame_passes_no_more_files_than_it_did(budgets: Budgets) -> None:
-    assert len(budgets.outbound.files) <= 12, sorted(budgets.outbound.files)
+    # Two of them look after the chunk that speech comes in, and count what it costs: once for a chunk, not for a frame.
+    assert len(budgets.outbound.files) <= 14, sorted(budgets.outbound.files)
 
 
 def test_an_interruption_stops_the_sound_within_forty_calls_and_no_more_files_than_it_did(budgets: Budgets) -> None:
@@ -33,7 +34,7 @@ def test_an_interruption_stops_the_sound_within_forty_calls_and_no_more_files_th
 
 
 def test_an_interruption_is_on_the_socket_without_a_queue_and_no_more_calls_than_it_was(budgets: Budgets) -> None:
-    assert budgets.stop.calls < budgets.hold.calls <= 60
+    assert budgets.stop.calls < budgets.hold.calls <= 62
     assert budgets.hold.queues == 0
 
 

@@ -5,18 +5,38 @@ exactly one outcome on record. What becomes of it is told to the session.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict
+from math import inf
 from typing import Any, Protocol
 
-from app.calls.journal import ReplyEnded, ReplyStarted, ToolCalled, ToolReturned
+import msgspec
+
+from app.calls.journal import (
+    ReplyBegun,
+    ReplyEnded,
+    ReplyStarted,
+    SpeculationMeasured,
+    ToolCalled,
+    ToolReturned,
+)
 from app.conversation.deadlines import DeadlineTable
+from app.conversation.drafts import Draft
+from app.conversation.ear import Hint
+from app.conversation.filler import Filler
+from app.conversation.memory import ReplyInProgress
 from app.conversation.mouth import Mouth
+from app.conversation.progress import Progress
 from app.conversation.record import CallRecord
+from app.conversation.reply import Purpose, Then, TurnReason
+from app.conversation.resumption import UNKNOWN_RESULT, Continued, KnownText
 from app.conversation.services import Services
+from app.conversation.speculation import Speculation
 from app.conversation.tools import END_CALL, TRANSFER_CALL, CallContext
-from app.conversation.turn import Then, Turn, TurnReason
+from app.conversation.turn import Turn
+from app.conversation.waits import RecentWaits
 from app.telemetry.latency import LatencyMetrics
-from providers.base import ReplyRequest, ToolCall, ToolResult
+from providers.base import CallerMessage, ProviderSwitched, ReplyRequest, ToolCall, ToolResult, UsageReported
 from providers.errors import ProviderMalformed
 from telephony.carrier import CallOffered
 from telephony.echo import EchoGuard
@@ -56,8 +76,8 @@ class AgentSide:
         observer: AgentObserver,
         echo: EchoGuard,
     ) -> None:
-        self.mouth = Mouth(self, lead_ms=services.manners.lead_ms, echo=echo)
-        self.turns = 0
+        self.mouth = Mouth(self, lead_ms=services.manners.lead_ms, echo=echo, tenure=services.tenure)
+        self.turns = record.memory.turns
         """Replies begun so far."""
         self._offered = offered
         self._services = services
@@ -67,27 +87,76 @@ class AgentSide:
         self._deadlines = deadlines
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
+        self._waits = RecentWaits(services.waits)
+        self._draft: Draft | None = None
+        """The one that the reply in progress was begun as."""
+        providers = services.providers
+        self.speculation = Speculation(
+            services.manners.speculation, providers.llm, providers.tts, self._clock, record.counters, observer.spawn
+        )
+        self._lost_at, self._bridge = inf, ""
+        self._interrupted: set[str] = set()  # tools that another process began and did not see the end of
+        self._progress = Progress()
 
     @property
     def turn(self) -> Turn | None:
         """The reply in progress."""
         return self.mouth.turn
 
+    def fills(self) -> Mapping[str, float]:
+        """How full its buffers are, by name, from 0 to 1."""
+        return {"playout": self.mouth.pacer.fill, "text": self.turn.text_fill if self.turn is not None else 0.0}
+
     # beginning and ending a reply
 
     def think(self, metrics: LatencyMetrics) -> None:
         """Have the model reply; `metrics` holds the caller's half."""
         turn = self._begin(metrics)
+        self._record.add(ReplyBegun(self._record.at(), turn.number, Purpose.ANSWER))
         providers = self._services.providers
-        self._task = self._observer.spawn(turn.run(providers.llm, providers.tts, self.mouth.audio))
+        model, voice = providers.llm, providers.tts
+        self._draft = self.speculation.confirm(self.request)
+        if self._draft is not None:
+            model, voice = self._draft, self._draft.voice(voice)
+            self._draft.stamp(metrics)
+        self._task = self._observer.spawn(turn.run(model, voice, self.mouth.audio))
 
-    def say(self, text: str, then: Then = Then.LISTEN, reason: str = "", *, interruptible: bool = True) -> None:
+    def anticipate(self, words: str, hint: Hint) -> None:
+        """The caller has perhaps said all that he wants to say: `words`."""
+        self.speculation.consider(words, hint, lambda: self.request(CallerMessage(words)), self.mouth.audio)
+
+    def say(
+        self, purpose: Purpose, text: str, then: Then = Then.LISTEN, reason: str = "", *, interruptible: bool = True
+    ) -> None:
         """Say something of our own; what the call does `then`, and why."""
         turn = self._begin(LatencyMetrics())
         turn.then, turn.then_reason = then, reason
         turn.interruptible = interruptible
+        self._record.add(
+            ReplyBegun(self._record.at(), turn.number, purpose, text, then.value, reason, interruptible=interruptible)
+        )
         phrase = self._services.phrasebook.phrase(text, self.mouth.audio)
         self._task = self._observer.spawn(turn.say(phrase, self._services.providers.tts, self.mouth.audio))
+
+    def go_on(self, reply: ReplyInProgress) -> None:
+        """Carry on with a reply that another process began, from the word after the last one heard."""
+        record, providers, audio = self._record, self._services.providers, self.mouth.audio
+        known = KnownText.of(reply, record.transcript.before_tools)
+        tools = tuple(record.memory.tools.values())
+        turn = self._begin(LatencyMetrics(), reply.turn)
+        turn.then, turn.then_reason = reply.then, reply.then_reason
+        turn.interruptible = reply.interruptible
+        turn.carry_on(known.heard, reply.heard_ms, known.covered)
+        self._interrupted = {tool.tool_call_id for tool in tools}
+        if not reply.generated:
+            model = Continued(providers.llm, known.rest, known.since_tools, tools)
+            self._task = self._observer.spawn(turn.run(model, providers.tts, audio))
+        elif known.rest:
+            phrase = self._services.phrasebook.phrase(known.rest, audio)
+            self._task = self._observer.spawn(turn.say(phrase, providers.tts, audio))
+        else:
+            turn.generating = False
+            self._heard(turn)
 
     def end(self, reason: TurnReason) -> None:
         """Whatever reply is in progress has its one outcome now; nothing if there is none."""
@@ -99,6 +168,9 @@ class AgentSide:
         if turn.generating and self._task is not None:
             self._task.cancel()
         self._task = None
+        if self._draft is not None:
+            self._draft.close()
+            self._draft = None
         outcome, certainty = ended
         self._record.add(
             ReplyEnded(
@@ -110,11 +182,23 @@ class AgentSide:
                 certainty=certainty.value,
             )
         )
+        if reason is TurnReason.COMPLETED:
+            self._waits.measured(turn.metrics)
+        else:
+            self._record.counters.add("speech_wasted_characters", turn.wasted_characters(outcome.heard))
         self._record.measure(turn, self._manners.budgets)
 
-    def _begin(self, metrics: LatencyMetrics) -> Turn:
+    def close(self) -> None:
+        """The call is over."""
+        self.end(TurnReason.LOST)
+        self.speculation.forget()
+        cost = self.speculation.cost
+        if cost.started:
+            self._record.add(SpeculationMeasured(self._record.at(), **asdict(cost)))
+
+    def _begin(self, metrics: LatencyMetrics, number: int | None = None) -> Turn:
         self.end(TurnReason.CANCELLED)
-        self.turns += 1
+        self.turns = number or self.turns + 1
         turn = Turn(
             self.turns,
             pacer=self.mouth.pacer,
@@ -122,10 +206,15 @@ class AgentSide:
             metrics=metrics,
             clock=self._clock,
             deadlines=self._manners.deadlines,
-            filler=self._manners.filler,
+            filler=self._filler(),
         )
         self.mouth.begin(turn, self._clock.now())
         return turn
+
+    def _filler(self) -> Filler | None:
+        text = self._manners.filler
+        speech = self._services.phrasebook.phrase(text, self.mouth.audio).speech
+        return Filler(text, speech, self._waits.expected_s) if text else None
 
     # the interruption
 
@@ -145,12 +234,47 @@ class AgentSide:
             turn.metrics.barge_in_at = turn.metrics.stopped_at = None
             self._watch_playout(turn)
 
-    def suspend(self) -> None:
-        """The leg is gone: keep what was not heard."""
+    def pause(self) -> None:
+        """Nobody listens: keep what was not heard."""
         self._deadlines.clear("playout")
-        self.mouth.detach(self._clock.now())
+        if self.turn is not None:
+            self.mouth.hold(self._clock.now())
+
+    def silence(self) -> None:
+        """Stop the sound, and with it the reply."""
+        if self.turn is not None:
+            self.mouth.hold(self._clock.now())
+            self.end(TurnReason.INTERRUPTED)
+
+    def suspend(self, alive_at: float | None) -> None:
+        """The leg is gone, over which something came in for the last time `alive_at`: keep what was not heard."""
+        self._lost_at = self._clock.now()
+        self._deadlines.clear("playout")
+        self.mouth.detach(self._clock.now(), alive_at)
+
+    def has_to_bridge(self) -> bool:
+        """There is something to be said about a leg that was lost, now that another is there."""
+        lost_s, self._lost_at = self._clock.now() - self._lost_at, inf
+        self._bridge = self._manners.when_back(lost_s)
+        return bool(self._bridge)
+
+    def bridge(self) -> None:
+        """Say it."""
+        self.say(Purpose.RECOVERY, self._bridge)
 
     # hearing it out
+
+    def progress(self) -> None:
+        """Journal how far the reply is, if it has gone on since that was journaled last."""
+        turn = self.turn
+        if turn is None:
+            return
+        samples, words = self.mouth.ledger.progress(self._clock.now())
+        words += len(turn.heard_before.split())
+        heard_ms = turn.heard_before_ms + samples * 1000 // self.mouth.audio.rate_hz
+        event = self._progress.report(turn, heard_ms, words, self.mouth.pacer.held, self._record.at())
+        if event is not None:
+            self._record.add(event)
 
     def stalled(self, since: float) -> bool:
         """Nothing of the reply has been audible since then, and nobody works on more of it who has a deadline."""
@@ -190,8 +314,8 @@ class AgentSide:
 
     # reports of the turn and the mouth
 
-    def request(self) -> ReplyRequest:
-        """The context for the model, as it is now."""
+    def request(self, said: CallerMessage | None = None) -> ReplyRequest:
+        """The context for the model, as it is now, or if the caller had `said` this."""
         offered = self._offered
         variables = {
             "now": self._clock.today().isoformat(timespec="seconds"),
@@ -202,11 +326,19 @@ class AgentSide:
         }
         own = (END_CALL, TRANSFER_CALL) if self._manners.transfer_to else (END_CALL,)
         tools = (*self._services.toolbox.specs(), *own)
-        return ReplyRequest(self._record.transcript.messages(), self._manners.instructions, tools, variables)
+        return ReplyRequest(self._record.transcript.messages(said), self._manners.instructions, tools, variables)
+
+    def provider_event(self, event: ProviderSwitched | UsageReported) -> None:
+        """Another provider goes on, or one tells what it has served."""
+        self._record.provider_event(event)
 
     def tool_called(self, event: ToolCalled) -> None:
         """The reply asks for a tool."""
-        self._record.add_now(event)
+        if event.tool_call_id in self._interrupted:
+            return  # it is on record
+        key = self._idempotency_key(event.turn, event.tool_call_id)
+        idempotent = self._services.toolbox.idempotent(event.name)
+        self._record.add_now(msgspec.structs.replace(event, idempotency_key=key, idempotent=idempotent))
 
     def tool_returned(self, event: ToolReturned) -> None:
         """The tool's one result."""
@@ -214,9 +346,20 @@ class AgentSide:
 
     async def run_tool(self, call: ToolCall) -> ToolResult:
         """Run an application's tool for the reply."""
-        offered = self._offered
-        context = CallContext(offered.call_id, offered.caller, offered.called, offered.variables)
-        return await self._services.toolbox.run(call, context)
+        offered, toolbox = self._offered, self._services.toolbox
+        if call.call_id in self._interrupted:
+            self._interrupted.remove(call.call_id)
+            if not toolbox.idempotent(call.name):
+                return ToolResult(call.call_id, UNKNOWN_RESULT, failed=True)
+        key = self._idempotency_key(self.turns, call.call_id)
+        context = CallContext(offered.call_id, offered.caller, offered.called, offered.variables, key)
+        began = self._clock.now()
+        result = await toolbox.run(call, context)
+        self._waits.tool_returned(call.name, self._clock.now() - began)
+        return result
+
+    def _idempotency_key(self, turn: int, tool_call_id: str) -> str:
+        return f"{self._offered.call_id}/{turn}/{tool_call_id}"
 
     def sound_queued(self) -> None:
         """The pacer, which had run dry, has something to send."""
@@ -240,7 +383,7 @@ class AgentSide:
         self.mouth.wake()
         if self.mouth.ledger.queued:
             self._watch_playout(turn)
-        elif turn.failure is None and turn.then is not Then.LISTEN and not turn.said.strip():
+        elif turn.failure is None and self._nothing_owed(turn):
             self._heard(turn)
         else:
             if turn.failure is None and turn.said.strip():
@@ -248,3 +391,9 @@ class AgentSide:
                 self._record.provider_failed(ProviderMalformed(voice, "no sound for a text"))
             self.end(TurnReason.FAILED)
             self._observer.reply_failed()
+
+    @staticmethod
+    def _nothing_owed(turn: Turn) -> bool:
+        """It ends without a sound as it should: there was no text, or all of it was heard before."""
+        said = turn.said.strip()
+        return said == turn.heard_before and (bool(said) or turn.then is not Then.LISTEN)

@@ -7,18 +7,21 @@ them stay here until the session takes the turn.
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.calls.journal import AudioLost, CallerPartial, CallerSaid
+from app.calls.journal import AudioLost, CallerPartial, CallerSaid, DigitKeyed
 from app.conversation.deadlines import DeadlineTable
-from app.conversation.ear import Ear
+from app.conversation.ear import Ear, Hint
 from app.conversation.hearing import Hearing
+from app.conversation.melody import Melody
 from app.conversation.record import CallRecord
 from app.conversation.services import Services
+from app.conversation.speculation import Depth
 from app.conversation.state import Event
 from app.telemetry.latency import LatencyMetrics
-from providers.base import FinalTranscript, PartialTranscript, RecognitionGap
+from providers.base import FinalTranscript, PartialTranscript, ProviderSwitched, RecognitionGap, UsageReported
 from providers.errors import ProviderError
 from telephony.echo import EchoGuard
 from telephony.loudness import LevelKeeper
+from telephony.noise import WebRtcSuppressor
 from telephony.vad import VoiceFrame
 
 _MAX_DIGITS = 32
@@ -33,6 +36,10 @@ class CallerObserver(Protocol):
 
     def follow(self, events: list[Event]) -> None:
         """What the caller did."""
+        ...
+
+    def anticipate(self, words: str, hint: Hint) -> None:
+        """What he says may be all that he wants to say."""
         ...
 
     def recogniser_lost(self, failures_in_a_row: int) -> None: ...
@@ -64,14 +71,20 @@ class CallerSide:
     ) -> None:
         level = LevelKeeper() if services.manners.level_voice else None
         self.ear = Ear(services.manners.ear)
-        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo, level)
+        strength = services.manners.noise_suppression
+        noise = WebRtcSuppressor(strength) if strength else None
+        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo, level, noise)
+        self._melody = Melody(services.turn_end, self.ear) if services.turn_end is not None else None
+        self.audio = self.hearing.audio if self._melody is None else self._audio_with_melody
+        """Take audio of the caller, µ-law 8 kHz. Never blocks."""
         self.digits = ""
         self._manners = services.manners
         self._clock = services.clock
         self._record = record
         self._deadlines = deadlines
         self._observer = observer
-        self._awaiting_final = False
+        self._speculates = services.manners.speculation.depth is not Depth.OFF
+        self._awaiting_final = self._waited_longer = False
         self._half = LatencyMetrics()
 
     # what he does
@@ -80,15 +93,26 @@ class CallerSide:
         """He pressed a key."""
         if len(self.digits) < _MAX_DIGITS:
             self.digits += digit
+            self._record.add(DigitKeyed(at=self._record.at(), digit=digit))
         self._observer.follow([Event.DIGIT_PRESSED])
+
+    def _audio_with_melody(self, payload: bytes) -> None:
+        self.hearing.audio(payload)
+        if self._melody is not None:
+            self._melody.audio(payload)
 
     def voice(self, frame: VoiceFrame) -> None:
         """The voice detector's verdict, every 32 ms."""
-        events = self.ear.voice(frame.probability, frame.now, disputed=self._observer.disputed())
+        if self._melody is not None and not self.ear.speaking:
+            self._melody.silence(frame.now)
+        disputed = self._observer.disputed()
+        events = self.ear.voice(frame.probability, frame.now, disputed=disputed, level_dbfs=frame.level_dbfs)
         if Event.TURN_ENDED in events:
             self._half.turn_ended = frame.now
         if events:
             self._observer.follow(events)
+        if self._speculates and not disputed:
+            self._anticipate(frame.now)
         self.hearing.attend(self.ear.began_at is not None)
 
     def partial(self, transcript: PartialTranscript) -> None:
@@ -99,6 +123,8 @@ class CallerSide:
         if transcript.text != self.ear.words:
             self._record.add(CallerPartial(at=self._record.at(), text=transcript.text))
         self._observer.follow(self.ear.partial(transcript, now, disputed=self._observer.disputed()))
+        if self._speculates:
+            self._anticipate(now)
 
     def final(self, transcript: FinalTranscript) -> None:
         """Words that stay. An answer to a question that nobody waits for any more is dropped: its words were taken
@@ -116,7 +142,12 @@ class CallerSide:
 
     def gap(self, gap: RecognitionGap) -> None:
         """Audio was lost on the way to words."""
-        self._record.add(AudioLost(at=self._record.at(), lost_ms=gap.lost_ms, reason=gap.reason))
+        at, replayed_ms = self._record.at(), gap.replayed_ms
+        self._record.add(AudioLost(at=at, lost_ms=gap.lost_ms, reason=gap.reason, replayed_ms=replayed_ms))
+
+    def provider_event(self, event: ProviderSwitched | UsageReported) -> None:
+        """Another recogniser goes on, or one tells what it has served."""
+        self._record.provider_event(event)
 
     def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None:
         """The recogniser is gone for now."""
@@ -134,11 +165,18 @@ class CallerSide:
         if self._awaiting_final:
             return
         self._awaiting_final = self.hearing.finalize()
+        self._waited_longer = False
         wait = self._manners.final_s if self._awaiting_final else 0.0
         self._deadlines.set("final", self._clock.now() + wait)
 
     def final_missed(self) -> None:
-        """The last word did not come in time: the last partial is taken for it."""
+        """The last word did not come in time: the last partial is taken for it. If that is old, for the recogniser has
+        stalled or is just being replaced, there is some more time."""
+        behind = self.hearing.is_behind(self.ear.last_voice_at)
+        if self._awaiting_final and behind and not self._waited_longer:
+            self._waited_longer = True
+            self._deadlines.set("final", self._clock.now() + self._manners.recover_s)
+            return
         self._awaiting_final = False
         self._record.counters.count("finals_missed")
         self._close(FinalTranscript(self.ear.unfinished, finalized=True))
@@ -172,6 +210,11 @@ class CallerSide:
     def forget_half(self) -> None:
         """It was no turn: its stamps mean nothing."""
         self._half = LatencyMetrics()
+
+    def _anticipate(self, now: float) -> None:
+        words = self.ear.words
+        if words and not self.digits:
+            self._observer.anticipate(words, self.ear.hint(now))
 
     def _stop_waiting(self) -> None:
         self._awaiting_final = False

@@ -37,6 +37,13 @@ class Chunker:
             self._given += 1
         return pieces
 
+    def withdraw(self, characters: int) -> int:
+        """Forget so many characters at the end, as far as they were not given away; how many were forgotten."""
+        forgotten = min(characters, len(self._text))
+        self._text = self._text[: len(self._text) - forgotten]
+        self._searched = min(self._searched, len(self._text))
+        return forgotten
+
     def flush(self) -> list[str]:
         """The rest of the text; nothing if only white space is left."""
         rest, self._text, self._searched = self._text, "", 0

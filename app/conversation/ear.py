@@ -1,9 +1,10 @@
 """The ear: voice activity, words and silence joined into what the caller does with the floor.
 
-Sans I/O. Three witnesses, none of which is believed alone:
+Sans I/O. Witnesses, none of which is believed alone:
 
 * the *voice* detector is fast and knows no words: it says that speech is likely (`SPEECH_STARTED`);
 * the *recogniser* is slow and knows words: they confirm speech, and are what a turn consists of;
+* *melody*, where a model for it is at hand (`telephony.turn_end`), says whether it sounds as if more were to come;
 * *silence* ends things: a short one while the agent has the floor (`SPEECH_PAUSED`: find out what that was), a longer
   one while the caller has it (`TURN_ENDED`). How long is a matter of patience: less when the words are complete, more
   when they trail off or are spelled, and never less than this caller's own pauses ask for.
@@ -15,6 +16,7 @@ it is dismissed if it was nothing but backchannels, or had no words and was shor
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from app.conversation.state import Event
 from providers.base import FinalTranscript, PartialTranscript
@@ -38,6 +40,15 @@ SPELLED_EN = frozenset(
 """Words of which numbers and addresses are spelled, English; single letters count too."""
 
 
+class Hint(IntEnum):
+    """What speaks for the caller being done, before anybody can know; the more, the higher."""
+
+    NOTHING = 0
+    STABLE = 1  # the recogniser would bet on the words, but he still talks
+    PAUSE = 2  # and he pauses
+    COMPLETE = 3  # the vendor, or the grammar, takes the turn for complete
+
+
 @dataclass(frozen=True, slots=True)
 class EarSettings:
     """How the ear judges. Probabilities 0..1, times in milliseconds."""
@@ -52,6 +63,10 @@ class EarSettings:
     """How far the recogniser's words are behind the voice: it may still be a backchannel."""
     backchannel_ms: float = 1500.0
     """Voice this long is meant for us, even if the recogniser takes it for a backchannel."""
+    early_ms: float = 60.0
+    """Quiet in which a reply may be begun, in case the turn is over."""
+    quiet_db: float = 20.0
+    """So far below the loudest of a turn it is quiet, whatever the voice detector still hears: it is 100 ms late."""
     pause_ms: float = 150.0
     """Silence after disputed speech that makes us ask what it was."""
     endpoint_ms: float = 500.0
@@ -62,6 +77,12 @@ class EarSettings:
     """The same when the words clearly go on: "and...", "um"."""
     spelling_ms: float = 1000.0
     """The same while the caller gives digits or spells."""
+    sounds_done_ms: float = 420.0
+    """The same when the turn sounds as if it were complete."""
+    sounds_done: float = 0.9
+    """Probability from which it does: of human turns 73 % do, of pauses in mid-sentence 13 % (`benchmarks turns`)."""
+    sounds_open: float = 0.3
+    """Probability below which it sounds as if more were to come: 4 % and 63 %. It is waited for like trailing words."""
     slowest_ms: float = 1500.0
     """The most that a caller's own way of pausing may add up to."""
     backchannels: frozenset[str] = BACKCHANNELS_EN
@@ -107,6 +128,9 @@ class Ear:
         self._confirmed = False
         self._pause_told = False
         self._end_told = False
+        self._sounds_done: float | None = None  # probability, of the silence that is going on
+        self._loudest_dbfs = -100.0
+        self._loud_at: float | None = None
         self._finals: list[str] = []
         self._partial = PartialTranscript("")
 
@@ -133,14 +157,23 @@ class Ear:
 
     # witnesses
 
-    def voice(self, probability: float, now: float, *, disputed: bool) -> list[Event]:
-        """The voice detector's verdict on the 32 ms up to `now`."""
+    def voice(self, probability: float, now: float, *, disputed: bool, level_dbfs: float | None = None) -> list[Event]:
+        """The voice detector's verdict on the 32 ms up to `now`, and their level."""
         settings = self._settings
+        if level_dbfs is not None:
+            self._loudest_dbfs = max(self._loudest_dbfs, level_dbfs)
+            if level_dbfs > self._loudest_dbfs - settings.quiet_db:
+                self._loud_at = now
         if probability >= (settings.voice_off if self._voiced else settings.voice_on):
             return self._voice_heard(now, disputed)
         self._voiced = False
         self._onset_at = None
         return self._silence(now, disputed)
+
+    def judged(self, done: float) -> None:
+        """By its melody the turn that has paused is complete with this probability; forgotten when voice goes on."""
+        if not self._voiced:
+            self._sounds_done = done
 
     def partial(self, partial: PartialTranscript, now: float, *, disputed: bool) -> list[Event]:
         """The recogniser's present reading of the turn."""
@@ -148,8 +181,8 @@ class Ear:
         self._partial = partial
         if not (partial.stable and partial.text and changed):
             return []
-        if disputed and self._may_be_backchannel(self.words):
-            return []
+        if disputed and (self._may_be_backchannel(self.words) or len(self.words.split()) == 1):
+            return []  # one word alone may be a cough, taken for one: when it pauses, the recogniser is asked
         return self._confirm(now)
 
     def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
@@ -190,6 +223,7 @@ class Ear:
         events: list[Event] = []
         if not self._voiced and (now - self._onset_at) * 1000 >= self._settings.onset_ms:
             self._voiced = True  # before that it may be a click, which must not stretch a turn
+            self._sounds_done = None
             self._learn_pause(self._onset_at)
         if self._voiced:
             self.last_voice_at = now
@@ -227,6 +261,19 @@ class Ear:
             return [Event.TURN_ENDED]
         return []
 
+    def hint(self, now: float) -> Hint:
+        """Whether the caller may be done with `words`."""
+        words = self.words.rsplit(None, 1)
+        if not words or spoken_words(words[-1]) in self._settings.trailing:
+            return Hint.NOTHING
+        if self._partial.complete:
+            return Hint.COMPLETE
+        if self._partial.text and not self._partial.stable:
+            return Hint.NOTHING
+        loud_at = self.last_voice_at if self._loud_at is None else self._loud_at
+        quiet_s = 0.0 if loud_at is None else now - loud_at
+        return Hint.PAUSE if quiet_s * 1000 >= self._settings.early_ms else Hint.STABLE
+
     def patience_ms(self) -> float:
         """Silence, in ms, that ends the present turn."""
         settings = self._settings
@@ -237,6 +284,10 @@ class Ear:
             return settings.trailing_ms
         if len(spoken) > 1 and all(len(word) == 1 or word in settings.spelled for word in spoken[-2:]):
             return settings.spelling_ms
+        if self._sounds_done is not None and self._sounds_done >= settings.sounds_done:
+            return settings.sounds_done_ms
+        if self._sounds_done is not None and self._sounds_done < settings.sounds_open:
+            return settings.trailing_ms
         return max(settings.endpoint_ms, min(1.5 * self._usual_pause_ms, settings.slowest_ms))
 
     def _learn_pause(self, resumed_at: float) -> None:

@@ -1,7 +1,7 @@
 """Hearing: the caller's audio on its way to the recogniser and the voice detector, and what they make of it.
 
-The recogniser is opened when the call is answered, reopened when it is lost, and never waited for: audio that comes
-before it is ready waits in a small ring. On a line that was found to echo, the recogniser gets silence while the agent
+The recogniser is opened when the call is answered, and never waited for; one that is lost is replaced by
+`providers.resilience`, which tells of it. On a line that was found to echo, the recogniser gets silence while the agent
 can be heard, until somebody speaks who is not the echo; then it gets what was just said as well.
 """
 
@@ -9,27 +9,39 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionGap, SpeechToText
+from providers.base import (
+    AudioReached,
+    AudioSettled,
+    FinalTranscript,
+    Metered,
+    PartialTranscript,
+    ProviderSwitched,
+    Recognition,
+    RecognitionEvent,
+    RecognitionGap,
+    RecognitionLost,
+    SpeechToText,
+    UsageReported,
+)
 from providers.errors import ProviderError
 from telephony.audio import FRAME_BYTES, MULAW_SILENCE, TELEPHONE
 from telephony.clock import Clock
 from telephony.echo import EchoGuard
 from telephony.loudness import LevelKeeper
+from telephony.noise import NoiseSuppressor
 from telephony.vad import VoiceFrame
 
-_WAITING_FRAMES = 150
-"""Audio kept while there is no recogniser: 3 s of frames; beyond that the oldest is lost."""
-_ANSWER_LOST_S = 3.0
-"""A question that was not answered within so long will not be answered any more."""
+FOR_GOOD = 1_000
+"""Failures in a row of a recogniser that nobody will replace."""
 _PRE_ROLL_FRAMES = 20
 """How much of what was said before speech was detected the recogniser gets: 400 ms."""
 _MAYBE_VOICE = 0.2
 """Probability below which nobody would take it for speech anyway."""
 _SURELY_VOICE = 0.5
 """Probability from which it is the caller's voice, whose level is followed."""
+_OLD_S = 0.5
+"""Words are behind the voice, by less than this; of voice beyond it they know nothing."""
 _SILENT = bytes([MULAW_SILENCE]) * FRAME_BYTES
-_REOPEN_AFTER_S = (0.1, 0.5, 2.0, 5.0)
-"""Pauses before the recogniser is opened again; the last one repeats."""
 
 
 class VoiceChannel(Protocol):
@@ -59,6 +71,8 @@ class HearingObserver(Protocol):
 
     def gap(self, gap: RecognitionGap) -> None: ...
 
+    def provider_event(self, event: ProviderSwitched | UsageReported) -> None: ...
+
     def hearing_crashed(self, error: Exception) -> None: ...
 
     def recognition_failed(self, failure: ProviderError, *, failures_in_a_row: int) -> None: ...
@@ -75,33 +89,40 @@ class Hearing:
         clock: Clock,
         echo: EchoGuard | None = None,
         level: LevelKeeper | None = None,
+        noise: NoiseSuppressor | None = None,
     ) -> None:
-        """`echo` is told elsewhere what the agent says; `level` brings the voice to one level for the recogniser."""
+        """`echo` is told elsewhere what the agent says; for the recogniser alone `noise` cleans the voice and `level`
+        brings it to one level."""
         self._recogniser = recogniser
         self._observer = observer
         self._clock = clock
         self._channel = activity.open(self._verdict, observer.hearing_crashed)
         self._recognition: Recognition | None = None
-        self._waiting: deque[bytes] = deque()
-        self._lost_bytes = 0
         self._level = level
+        self._noise = noise
         self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
         self._withheld: deque[bytes] = deque(maxlen=_PRE_ROLL_FRAMES)
         self._attentive = False
-        self._asked: deque[float] = deque()  # when each `finalize` that is still to be answered was sent
+        self._asked = 0  # `finalize`s that are still to be answered
+        self.heard_at: float | None = None
+        """When audio came in last; None while none has."""
         self.opened_at: float | None = None
-        """When the present recognition was opened; None while there is none."""
+        """When the recognition was opened; None while there is none."""
+        self._told_at: float | None = None
+        self._lost = False
 
     def audio(self, payload: bytes) -> None:
         """Audio of the caller, µ-law 8 kHz. Never blocks."""
-        now = self._clock.now()
+        self.heard_at = now = self._clock.now()
         self._channel.feed(payload)
         self._echo.heard(payload, now)
+        if self._noise is not None:
+            payload = self._noise.feed(payload)
         if self._level is not None and self._level.table is not None:
             payload = payload.translate(self._level.table)
         if self._recognition is None:
-            self._wait(payload)
-        elif self._attentive or not self._echo.audible(now) or self._echo.lag_s is None:
+            return
+        if self._attentive or self._echo.lag_s is None or not self._echo.audible(now):
             self._withheld.clear()
             self._recognition.send(payload)
         else:
@@ -123,68 +144,71 @@ class Hearing:
             self._level.voiced(frame.level_dbfs)
         self._observer.voice(frame)
 
-    def _wait(self, payload: bytes) -> None:
-        self._waiting.append(payload)
-        if len(self._waiting) > _WAITING_FRAMES:
-            self._lost_bytes += len(self._waiting.popleft())
-
     def finalize(self) -> bool:
         """Ask for the turn's last words; False if nobody is there to answer."""
         if self._recognition is None:
             return False
-        self._asked.append(self._clock.now())
+        self._asked += 1
         self._recognition.finalize()
         return True
 
+    def is_behind(self, last_voice_at: float | None) -> bool:
+        """The words known so far are not all that was said until then: nothing was recognised in this call yet, or
+        nothing of the last of it, or a recogniser was lost, and what it was sent since the last final is yet to be
+        heard again."""
+        if self._lost or self._told_at is None:
+            return True
+        return last_voice_at is not None and last_voice_at - self._told_at > _OLD_S
+
     async def run(self) -> None:
-        """Recognise until cancelled. A lost recogniser is reported and opened again."""
-        failures = 0
+        """Recognise until cancelled."""
         try:
-            while True:
-                try:
-                    async with self._recogniser.open(TELEPHONE) as recognition:
-                        self._opened(recognition)
-                        async for event in recognition:
-                            failures = 0
-                            self._report(event)
-                    failure = ProviderError(self._recogniser.name, "recognition ended by itself")
-                except ProviderError as error:
-                    failure = error
-                self._recognition = self.opened_at = None
-                failures += 1
-                self._observer.recognition_failed(failure, failures_in_a_row=failures)
-                pause = _REOPEN_AFTER_S[min(failures, len(_REOPEN_AFTER_S)) - 1]
-                await self._clock.sleep_until(self._clock.now() + pause)
+            try:
+                async with self._recogniser.open(TELEPHONE) as recognition:
+                    self.opened_at = self._clock.now()
+                    self._recognition = recognition
+                    async for event in recognition:
+                        self._report(event)
+                failure = ProviderError(self._recogniser.name, "recognition ended by itself")
+            except ProviderError as error:
+                failure = error
+            self.report_usage()
+            self._recognition = self.opened_at = None
+            self._observer.recognition_failed(failure, failures_in_a_row=FOR_GOOD)
         finally:
+            self.report_usage()
             self._recognition = None
             self._channel.close()
 
-    def _opened(self, recognition: Recognition) -> None:
-        self.opened_at = self._clock.now()
-        self._asked.clear()
-        if self._lost_bytes:
-            self._observer.gap(RecognitionGap(TELEPHONE.ms(self._lost_bytes), "no recogniser"))
-            self._lost_bytes = 0
-        while self._waiting:
-            recognition.send(self._waiting.popleft())
-        self._recognition = recognition
+    def report_usage(self) -> None:
+        """Tell what recognition has cost since this was last asked."""
+        if isinstance(self._recognition, Metered):
+            for report in self._recognition.take_usage():
+                self._observer.provider_event(report)
 
-    def _report(self, event: PartialTranscript | FinalTranscript | RecognitionGap) -> None:
+    def _report(self, event: RecognitionEvent) -> None:
         match event:
             case PartialTranscript():
+                self._told_at = self._clock.now()
                 self._observer.partial(event)
-            case FinalTranscript(finalized=True) if not self._answers_last_question():
-                self._observer.late_final()
             case FinalTranscript():
-                self._observer.final(event)
+                self._final(event)
             case RecognitionGap():
                 self._observer.gap(event)
+            case RecognitionLost(failure, failures_in_a_row):
+                self._lost = True
+                self._observer.recognition_failed(failure, failures_in_a_row=failures_in_a_row)
+            case ProviderSwitched() | UsageReported():
+                self._observer.provider_event(event)
+            case AudioSettled() | AudioReached():
+                pass  # for those between the adapter and us
 
-    def _answers_last_question(self) -> bool:
-        """Questions are answered in order. False: an answer comes, and the last question is still open."""
-        lost = self._clock.now() - _ANSWER_LOST_S
-        while len(self._asked) > 1 and self._asked[0] < lost:
-            self._asked.popleft()
-        if self._asked:
-            self._asked.popleft()
-        return not self._asked
+    def _final(self, final: FinalTranscript) -> None:
+        """Questions are answered in order: an answer to any but the last is late."""
+        self._told_at, self._lost = self._clock.now(), False
+        if final.finalized:
+            self._asked = max(0, self._asked - 1)
+        if final.finalized and self._asked:
+            self._observer.late_final()
+        else:
+            self._observer.final(final)

@@ -6,13 +6,18 @@ then `commit` ends the reply or `resume` lets it go on.
 
 from typing import Protocol
 
-from app.conversation.turn import Turn, TurnOutcome, TurnReason
+from app.calls.ownership import Tenure
+from app.conversation.reply import TurnOutcome, TurnReason
+from app.conversation.turn import Turn
 from telephony.audio import TELEPHONE, AudioFormat
 from telephony.carrier import CarrierCommand, PlayAudio
 from telephony.echo import EchoGuard
 from telephony.leg import Leg
 from telephony.pacing import Pacer
 from telephony.playout import Certainty, Heard, PlayoutLedger
+
+_LAPSED_S = 0.02
+"""How often to look whether the call is ours again."""
 
 
 class MouthObserver(Protocol):
@@ -30,11 +35,14 @@ class MouthObserver(Protocol):
 class Mouth:
     """Speaks one reply at a time over whichever leg is attached. A `telephony.leg.Playout`."""
 
-    def __init__(self, observer: MouthObserver, *, lead_ms: int, echo: EchoGuard | None = None) -> None:
-        """`echo` hears of everything that will sound at the caller's ear."""
+    def __init__(
+        self, observer: MouthObserver, *, lead_ms: int, echo: EchoGuard | None = None, tenure: Tenure | None = None
+    ) -> None:
+        """`echo` hears of everything that will sound at the caller's ear. Nothing sounds beyond the `tenure`."""
         self._observer = observer
         self._lead_ms = lead_ms
         self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
+        self._tenure = tenure or Tenure()
         self._leg: Leg | None = None
         self._started = False
         self.turn: Turn | None = None
@@ -57,16 +65,18 @@ class Mouth:
             self._prepare(leg.audio, marks=leg.capabilities.marks)
         self._leg = leg
 
-    def detach(self, now: float) -> None:
-        """The leg is gone: keep what was not heard."""
+    def detach(self, now: float, alive_at: float | None = None) -> None:
+        """The leg is gone, over which something came in for the last time `alive_at`: keep what was not heard."""
         self._leg = None
         if self.turn is not None:
-            self.pacer.hold(now)
+            self.pacer.hold(now, lost=True, alive_at=alive_at)
         self.ledger.forget_line()
 
     # Playout: the leg asks
 
     def due(self, now: float) -> tuple[CarrierCommand, ...]:
+        if now >= self._tenure.until:
+            return ()
         commands = self.pacer.due(now)
         if not commands:
             return commands
@@ -79,12 +89,30 @@ class Mouth:
         return commands
 
     def next_due(self, now: float) -> float | None:
-        return self.pacer.next_due(now)
+        due = self.pacer.next_due(now)
+        return due if due is None or now < self._tenure.until else now + _LAPSED_S
 
     def wake(self) -> None:
         """There is something to send."""
         if self._leg is not None:
             self._leg.wake()
+
+    # what is no reply
+
+    def sound(self, sound: bytes, now: float) -> None:
+        """Play this while no reply is in progress; `hush` ends it."""
+        self.pacer.begin(now)
+        self.pacer.queue(sound)
+        self.pacer.finish()
+        self.wake()
+
+    def hush(self, now: float) -> None:
+        """Silence at once, whatever sounds besides a reply."""
+        self.pacer.hold(now)
+        self.pacer.flush()
+        self._echo.cleared(now)
+        if self._leg is not None:
+            self._leg.clear()
 
     # a reply's life
 
@@ -123,7 +151,7 @@ class Mouth:
         self.pacer.flush()
         if disputed:  # the apology must not start on top of the caller either
             self.pacer.hold(now)
-        text = turn.said.strip() if complete else heard.text if heard else ""
+        text = turn.said.strip() if complete else f"{turn.heard_before} {heard.text if heard else ''}".strip()
         if not text and reason is TurnReason.INTERRUPTED:
             reason = TurnReason.CANCELLED
         certainty = heard.certainty if heard else Certainty.CONFIRMED

@@ -3,77 +3,118 @@
 A session is keyed by call, not by socket: legs attach and detach, the session stays. It owns the call's one
 `TaskGroup`; its tasks are the recogniser's reader, the deadline keeper, the reply in progress, and a reader and a
 writer for the attached leg. Everything else is a synchronous function, so that nothing can come between a decision and
-its effect. What the caller does comes from `CallerSide`, what becomes of a reply from `AgentSide`.
+its effect. What the caller does comes from `CallerSide`, what becomes of a reply from `AgentSide`; `Legs` connects
+both with the line, `Timekeeper` gives each state its deadline, and `Courtesies` knows what is said unasked.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import contextvars
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
 
-from app.calls.journal import CallAnswered, CallEnded, FloorChanged, LegAttached, LegDetached
+from app.calls.journal import (
+    CallEnded,
+    CallRinging,
+    FloorChanged,
+    JournalEvent,
+    LegHeld,
+    LegResumed,
+)
 from app.conversation.agent import AgentSide
 from app.conversation.caller import CallerSide
-from app.conversation.deadlines import DeadlineTable
+from app.conversation.courtesies import Courtesies
+from app.conversation.ear import Hint
+from app.conversation.handover import FarEnd, HandOver
+from app.conversation.legs import Legs
 from app.conversation.record import CallRecord
+from app.conversation.reply import Then, TurnReason
+from app.conversation.resumption import owed, pay, resting_state
 from app.conversation.services import Services
 from app.conversation.state import Action, CallState, Event, Floor, Phase, step
-from app.conversation.turn import Then, Turn, TurnReason
+from app.conversation.timekeeper import Timekeeper
+from app.conversation.turn import Turn
 from app.telemetry.latency import LatencyMetrics
-from telephony.anomalies import AudioAnomalies
 from telephony.audio import TELEPHONE
-from telephony.carrier import AudioReceived, CallOffered, CarrierEvent, DigitPressed, MarkReached
-from telephony.clock import Alarm
+from telephony.carrier import CallOffered
 from telephony.echo import EchoGuard
 from telephony.leg import Leg
 
-log = structlog.get_logger()
+_EXPIRED = {Phase.RINGING: "no answer", Phase.HELD: "held too long", Phase.TRANSFERRING: "transfer stuck"}
+"""Why a call ended whose phase lasted too long; elsewhere the media did not come."""
+
+_CALLERS_TURN = CallState(Phase.LIVE, Floor.PROCESSING_SPEECH)
 
 
 class CallSession:
     """One call, from its answer to its end. `run` is its life; everything else is told to it."""
 
-    def __init__(self, carrier: str, offered: CallOffered, services: Services) -> None:
+    CRASHED = "crashed"
+    """The end reason of a call that ended by a bug of ours."""
+
+    def __init__(
+        self,
+        carrier: str,
+        offered: CallOffered,
+        services: Services,
+        past: Sequence[JournalEvent] = (),
+        *,
+        far_end: FarEnd | None = None,
+        ringing: bool = False,
+    ) -> None:
+        """`past`: the journal of a call that another process carried until now. `far_end`: where it can be steered in
+        mid-call. `ringing`: the call is not answered yet, and begins with `answered`."""
         self.call_id = offered.call_id
         self.offered = offered
         self.carrier = carrier
-        self.state = CallState()
-        self.record = CallRecord(services.clock, services.counters)
+        self.record = CallRecord(services.clock, services.counters, past)
+        self.handover = HandOver(far_end, self.record, services.clock)
+        memory = self.record.memory
+        self.state = CallState(Phase.RINGING) if ringing else resting_state(memory)
+        self._owed = owed(memory)
         self.end_reason = ""
-        self.transfer_reason = ""
         self._services = services
         self._manners = services.manners
         self._clock = services.clock
-        self._deadlines = DeadlineTable()
-        self._alarm = Alarm(self._clock)
+        self._time = Timekeeper(self._clock, self._manners)
         echo = EchoGuard(TELEPHONE.rate_hz)
-        self._caller = CallerSide(services, self.record, self._deadlines, self, echo)
-        self._agent = AgentSide(offered, services, self.record, self._deadlines, self, echo)
+        self._caller = CallerSide(services, self.record, self._time.table, self, echo)
+        metered = replace(services, providers=services.providers.metered(self.record.usage))
+        self._agent = AgentSide(offered, metered, self.record, self._time.table, self, echo)
         self._group: asyncio.TaskGroup | None = None
-        self._leg: Leg | None = None
-        self._anomalies = AudioAnomalies()
-        self._asked_whether_there = 0
-        self._failures = 0
-        self._noticed = False
-        self._silence_deadline = 0.0
-        self._goodbye = self._goodbye_reason = ""
+        self.running = asyncio.Event()
+        """Set once legs can be attached."""
+        self._begun = asyncio.Event()
+        self._legs = Legs(self._caller, self._agent, self.record, self._clock, self)
+        self._courtesies = Courtesies(self._manners, self._agent, memory, self)
+        self._caller.digits = memory.digits
         self._crash: Exception | None = None
+        self._log = structlog.get_logger().bind(call_id=self.call_id)
+        self._context = contextvars.copy_context()
+        """Of the call's own task. What a leg or the voice detector tells comes from outside of it."""
         self._perform: Mapping[Action, Callable[[], None]] = {
-            Action.GREET: self._greet,
+            Action.GREET: self._courtesies.greet,
             Action.FINALIZE: self._caller.finalize,
             Action.BEGIN_REPLY: self._begin_reply,
-            Action.CANCEL_REPLY: self._cancel_reply,
+            Action.CANCEL_REPLY: partial(self._agent.end, TurnReason.CANCELLED),
             Action.HOLD: self._hold,
-            Action.COMMIT: self._commit,
+            Action.COMMIT: partial(self._agent.end, TurnReason.INTERRUPTED),
             Action.RESUME: self._resume,
-            Action.REPROMPT: self._reprompt,
-            Action.APOLOGISE: self._apologise,
-            Action.SAY_GOODBYE: self._say_goodbye,
+            Action.BRIDGE: self._agent.bridge,
+            Action.REPROMPT: self._courtesies.reprompt,
+            Action.APOLOGISE: self._courtesies.apologise,
+            Action.SAY_GOODBYE: self._courtesies.say_goodbye,
             Action.COLLECT_DIGIT: self._collect_digit,
-            Action.RETURN_TO_LISTENING: self._return_to_listening,
-            Action.SUSPEND: self._agent.suspend,
+            Action.RETURN_TO_LISTENING: self._caller.forget_half,
+            Action.EXPLAIN_TRANSFER: lambda: self._agent.think(LatencyMetrics()),
+            Action.PAUSE: self._agent.pause,
+            Action.SUSPEND: lambda: self._agent.suspend(self._caller.hearing.heard_at),
             Action.REATTACH: self._reattach,
+            Action.HAND_OVER: self._hand_over,
+            Action.CALL_OFF: self._call_off,
             Action.CLOSE_LEG: self._close_leg,
             Action.FINISH: self._finish,
         }
@@ -82,97 +123,135 @@ class CallSession:
 
     async def run(self) -> None:
         """Live until the call has ended. Raises only for bugs of ours; whatever happens, the journal is closed."""
-        self.record.add(
-            CallAnswered(
-                at=0.0,
-                call_id=self.call_id,
-                carrier=self.carrier,
-                caller=self.offered.caller,
-                called=self.offered.called,
-                answered_at=self.record.answered_at.isoformat(timespec="seconds"),
-                providers=self._services.providers.names(),
-                variables=dict(self.offered.variables),
-            )
-        )
-        self._deadlines.set("limit", self.record.began + self._manners.limit_s)
-        self._deadlines.set("phase", self.record.began + self._manners.media_s)
+        self._context = contextvars.copy_context()
+        if self.state.phase is Phase.RINGING:
+            self.record.ringing(self.carrier, self.offered)
+        else:
+            self._begin()
+        self._arm()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                hearing = group.create_task(self._caller.hearing.run())
+                self.running.set()
+                hearing = group.create_task(self._hear())
+                warming = group.create_task(self._services.providers.warm())
                 await self._keep_deadlines()
+                warming.cancel()
                 hearing.cancel()
+                self.handover.cancel()
                 self._agent.end(TurnReason.LOST)
         finally:
             self._group = None
+            self.running.set()
             try:
-                self._agent.end(TurnReason.LOST)
+                self._agent.close()
             finally:
-                if self._leg is not None:
-                    self._leg.close()
+                self._legs.close()
                 self.state = CallState(Phase.ENDED, self.state.floor)
-                self.record.add(CallEnded(at=self.record.at(), reason=self.end_reason or "crashed"))
+                reason = self.end_reason or self.CRASHED
+                cause = self.handover.close(reason)
+                self._count_usage()
+                self.record.add(CallEnded(at=self.record.at(), reason=reason, cause=cause))
+
+    def _begin(self) -> None:
+        """Somebody is there."""
+        services, memory = self._services, self.record.memory
+        if memory.answered is None:
+            self.record.answered(self.carrier, self.offered, services.providers.names(), services.settings())
+        answered_at = memory.answered.at if memory.answered is not None else 0.0
+        self._time.answered(self.record.began + answered_at)
+        self._begun.set()
+
+    async def _hear(self) -> None:
+        await self._begun.wait()
+        await self._caller.hearing.run()
+
+    def answered(self) -> None:
+        """The call that rang is answered: attach its leg. Nothing if it was answered already."""
+        if self.state.phase is Phase.RINGING:
+            self._begin()
+            self.dispatch(Event.ANSWERED)
+
+    def progressed(self, status: str) -> None:
+        """Whom we call hears it ring, or the like."""
+        if self.state.phase is Phase.RINGING:
+            self.record.add(CallRinging(at=self.record.at(), status=status))
 
     def attach(self, leg: Leg, stream_id: str) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone.
 
         The session must be running; one that is about to end closes the leg at once.
         """
-        detached = asyncio.Event()
-        if self._group is None or self.state.phase not in (Phase.NEW, Phase.LIVE, Phase.SUSPENDED):
+        if self._group is None or self.state.phase not in (Phase.NEW, Phase.LIVE, Phase.HELD, Phase.SUSPENDED):
             leg.close()
+            detached = asyncio.Event()
             detached.set()
             return detached
-        older, self._leg = self._leg, leg
-        if older is not None:
-            older.close()
-            self._agent.mouth.detach(self._clock.now())  # what it had not played yet is played over the new one
-        self._anomalies = AudioAnomalies()
-        self._agent.mouth.attach(leg)
-        self.record.add(LegAttached(at=self.record.at(), stream_id=stream_id))
-        self._group.create_task(self._serve(leg, detached))
+        detached = self._legs.attach(leg, stream_id, self._group)
         self.dispatch(Event.LEG_ATTACHED)
         return detached
+
+    def fills(self) -> Mapping[str, float]:
+        """How full the call's buffers are, by name, from 0 to 1."""
+        return self._agent.fills()
+
+    def usage(self) -> dict[str, dict[str, int]]:
+        """What the call has cost so far, by provider and unit."""
+        self._caller.hearing.report_usage()
+        return self.record.usage.totals()
+
+    def _count_usage(self) -> None:
+        self._caller.hearing.report_usage()
+        self.record.count_usage()
 
     def caller_gone(self, status: str) -> None:
         """The carrier says that the call is over."""
         self.end_reason = self.end_reason or f"carrier: {status}"
         self.dispatch(Event.CALLER_GONE)
 
+    def hold(self, held: bool) -> None:
+        """The far end has put us on hold, or is back."""
+        if held is not self.handover.held and self.state.phase is not Phase.ENDED:
+            self.handover.held = held
+            event = LegHeld if held else LegResumed
+            self.record.add(event(at=self.record.at()))
+            self.dispatch(Event.LEG_HELD if held else Event.LEG_RESUMED)
+
+    def transfer(self, target: str, reason: str, *, attended: bool | None = None) -> None:
+        """Hand the call over to somebody else, whatever is being said."""
+        if self.state.phase in (Phase.LIVE, Phase.HELD):
+            self.handover.request(target, reason, attended)
+            self.dispatch(Event.TRANSFER_REQUESTED)
+
+    def press(self, digits: str) -> None:
+        """Press keys at the far end; nothing where that cannot be done now."""
+        if self.state.phase is Phase.LIVE and self.handover.far_end is not None:
+            self.handover.far_end.press(digits)
+
+    def dismiss(self, text: str, reason: str) -> None:
+        """Say this to its end, and hang up."""
+        self._courtesies.request_goodbye(text, reason)
+
     def end(self, reason: str) -> None:
         """Hang up now."""
         self.end_reason = self.end_reason or reason
         self.dispatch(Event.END_REQUESTED)
 
-    async def _serve(self, leg: Leg, detached: asyncio.Event) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                writer = group.create_task(leg.play(self._agent.mouth))
-                async for event in leg:
-                    self._receive(event)
-                writer.cancel()
-        finally:
-            leg.close()
-            detached.set()
-            if self._leg is leg:
-                self._leg = None
-                self.record.anomalies(self._anomalies.finish())
-                self.record.add(LegDetached(at=self.record.at(), reason=self.state.phase.value))
-                self.dispatch(Event.LEG_LOST)
+    def hang_up_stream(self) -> None:
+        """Close the leg as if the line had broken: the carrier asks what to do, and may reach somebody else."""
+        self._legs.close()
 
-    def _receive(self, event: CarrierEvent) -> None:
-        match event:
-            case AudioReceived(payload, timestamp_ms):
-                self._caller.hearing.audio(payload)
-                anomalies = self._anomalies.feed(payload, timestamp_ms)
-                if anomalies:
-                    self.record.anomalies(anomalies)
-            case MarkReached(name):
-                self._agent.mark_reached(name)
-            case DigitPressed(digit):
-                self._caller.key(digit)
-            case _:  # started and stopped: the leg's own beginning and end
-                pass
+    def leave(self) -> None:
+        """Another process carries the call on: fall silent at once, and tell the journal no more."""
+        self._agent.progress()
+        self._count_usage()
+        self.record.seal()
+        self.caller_gone("carried on elsewhere")
+
+    def progress(self) -> None:
+        """Journal how far the agent's reply is, if it has gone on; for whoever keeps the journal, a few times a
+        second."""
+        self._agent.progress()
 
     # deciding
 
@@ -185,18 +264,20 @@ class CallSession:
             return
         for action in actions:
             self._perform[action]()
+        if self._agent.speculation.draft is not None and self.state != _CALLERS_TURN:
+            self._agent.speculation.forget()
         if self.state != before:
             floor, phase = self.state.floor.value, self.state.phase.value
             self.record.add(FloorChanged(at=self.record.at(), floor=floor, phase=phase))
             if self.state.phase is not before.phase:
-                log.info("phase changed", phase=phase, because=event.name.lower())
+                self._log.info("phase changed", phase=phase, because=event.name.lower())
             else:
-                log.debug("floor changed", floor=floor, because=event.name.lower())
+                self._log.debug("floor changed", floor=floor, because=event.name.lower())
         if self.state != before or self._agent.turns != turns:  # a new reply has a deadline of its own
             self._arm()
         if Action.RETURN_TO_LISTENING in actions:
-            self._deadlines.set("floor", max(self._silence_deadline, self._clock.now()))
-        self._alarm.ring()
+            self._time.go_on_listening()
+        self._time.look_again()
 
     def follow(self, events: list[Event]) -> None:
         """Act on what the caller does. While something is said that he must hear to its end it waits until then."""
@@ -204,6 +285,11 @@ class CallSession:
         if turn is None or turn.interruptible:
             for event in events:
                 self.dispatch(event)
+
+    def anticipate(self, words: str, hint: Hint) -> None:
+        """The caller has perhaps said all that he wants to say."""
+        if self.state == _CALLERS_TURN:
+            self._agent.anticipate(words, hint)
 
     def disputed(self) -> bool:
         """The agent has, or is about to have, the floor."""
@@ -225,34 +311,21 @@ class CallSession:
 
     async def _keep_deadlines(self) -> None:
         while self.state.phase is not Phase.ENDED:
-            await self._alarm.wait_until(self._deadlines.earliest())
+            await self._time.wait()
             if self._crash is not None:
                 raise self._crash
-            while (name := self._deadlines.expire(self._clock.now())) is not None:
+            while (name := self._time.expired()) is not None:
                 self._expire(name)
 
     def _arm(self) -> None:
-        """Give the new state its deadline."""
-        now = self._clock.now()
-        match self.state.phase:
-            case Phase.LIVE:
-                self._deadlines.clear("phase")
-                self._deadlines.set("floor", now + self._manners.floor_limit_s(self.state.floor))
-            case Phase.SUSPENDED:
-                self._deadlines.clear("floor")
-                self._deadlines.set("phase", now + self._manners.grace_s)
-            case Phase.ENDING | Phase.TRANSFERRING:
-                self._deadlines.clear("floor")
-                self._deadlines.set("phase", now + self._manners.hang_up_s)
-            case _:
-                pass
+        self._time.arm(self.state, steered=self.handover.far_end is not None)
 
     def _expire(self, name: str) -> None:
         match name:
             case "floor":
                 self._floor_expired()
             case "phase":
-                self.end_reason = self.end_reason or "no media"
+                self.end_reason = self.end_reason or _EXPIRED.get(self.state.phase, "no media")
                 self.dispatch(Event.PHASE_EXPIRED)
             case "final":
                 self._caller.final_missed()
@@ -261,17 +334,16 @@ class CallSession:
             case "playout":
                 self._agent.check_playout()
             case "limit":
-                self._deadlines.set("overtime", self._clock.now() + self._manners.grace_s)
-                self._request_goodbye(self._manners.time_up, "time is up")
+                self._time.time_is_up()
+                self._courtesies.request_goodbye(self._manners.time_up, "time is up")
             case "overtime":
                 self.end("time is up")
 
     def _floor_expired(self) -> None:
-        now, stall_s = self._clock.now(), self._manners.stall_s
-        if self.state.floor is Floor.SPEAKING and not self._agent.stalled(now - stall_s):
-            self._deadlines.set("floor", now + stall_s)
-        elif self.state.floor is Floor.LISTENING and self._asked_whether_there >= self._manners.reprompts:
-            self._request_goodbye(self._manners.goodbye, "caller silent")
+        if self.state.floor is Floor.SPEAKING and not self._agent.stalled(self._clock.now() - self._manners.stall_s):
+            self._time.go_on_speaking()
+        elif self.state.floor is Floor.LISTENING and self._courtesies.patience_is_over:
+            self._courtesies.request_goodbye(self._manners.goodbye, "caller silent")
         else:
             if self.state.floor is Floor.INTERRUPTED:
                 self._caller.ear.take_words()  # whatever it was, it is over: the next speech is judged by itself
@@ -279,73 +351,25 @@ class CallSession:
 
     def deadline_moved(self) -> None:
         """Look at the deadlines again."""
-        self._alarm.ring()
+        self._time.look_again()
 
     # performing: turns
-
-    def _greet(self) -> None:
-        if self._manners.notice and not self._noticed:
-            self._noticed = True
-            self._agent.say(self._manners.notice, Then.GREET, interruptible=False)
-        elif self._manners.greeting:
-            self._agent.say(self._manners.greeting)
-        else:
-            self._agent.think(LatencyMetrics())
 
     def _begin_reply(self) -> None:
         turn = self._caller.take_turn()
         if turn.words or turn.digits:
-            self._asked_whether_there = 0
-            self._goodbye = ""
+            self._courtesies.caller_is_there()
         self._agent.think(turn.metrics)
 
     def _collect_digit(self) -> None:
-        complete_at = self._caller.collect_digits()
-        self._silence_deadline = complete_at + self._manners.silence_s  # a pressed key is a sign of life
-
-    def _return_to_listening(self) -> None:
-        """It was noise: the caller's silence goes on being counted where it was, noise cannot reset it."""
-        self._caller.forget_half()
-
-    def _reprompt(self) -> None:
-        self._asked_whether_there += 1
-        self._agent.say(self._manners.reprompt)
-
-    def _apologise(self) -> None:
-        self._failures += 1
-        beyond = self._failures - self._manners.failures
-        if beyond <= 0:
-            self._agent.say(self._manners.apology)
-        elif beyond == 1:
-            self._agent.say(self._manners.failed, Then.END, "providers failed")
-        else:  # not even that can be said
-            self.end("providers failed")
-
-    def _request_goodbye(self, text: str, reason: str) -> None:
-        """Say this and hang up; asked for it again after it was cut short, hang up without a word."""
-        turn = self._agent.turn
-        if turn is not None and turn.then is Then.END:
-            return  # a goodbye is heard to its end
-        if self._goodbye == text:
-            self.end(reason)
-        else:
-            self._goodbye, self._goodbye_reason = text, reason
-            self.dispatch(Event.GOODBYE_REQUESTED)
-
-    def _say_goodbye(self) -> None:
-        self._agent.say(self._goodbye, Then.END, self._goodbye_reason)
-
-    def _cancel_reply(self) -> None:
-        self._agent.end(TurnReason.CANCELLED)
+        self._agent.speculation.forget()
+        self._time.count_silence(self._caller.collect_digits())  # a pressed key is a sign of life
 
     # performing: the interruption
 
     def _hold(self) -> None:
         now = self._clock.now()
         self._agent.hold(self._caller.ear.began_at or now, now)
-
-    def _commit(self) -> None:
-        self._agent.end(TurnReason.INTERRUPTED)
 
     def _resume(self) -> None:
         self._agent.resume()
@@ -355,21 +379,50 @@ class CallSession:
 
     def _reattach(self) -> None:
         """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
+        due, self._owed = self._owed, None
+        if due is not None:
+            pay(due, self._agent, self.record, self._manners.ask_again)
+            return
         floor, ear, turn = self.state.floor, self._caller.ear, self._agent.turn
         undisputed = ear.began_at is None or (turn is not None and not turn.interruptible)
         if floor is Floor.SPEAKING or (floor is Floor.THINKING and undisputed):
             self._resume()
             if turn is None:  # it failed meanwhile
-                self._apologise()
+                self._courtesies.apologise()
         elif floor is not Floor.LISTENING and not ear.speaking:
             self._caller.finalize()
+        elif floor is Floor.LISTENING and self._agent.has_to_bridge():
+            self.dispatch(Event.BRIDGE_DUE)
         if self._caller.digits:
             self._collect_digit()
 
+    def _hand_over(self) -> None:
+        """In mid-call where that can be done: the line stays ours until somebody has taken over."""
+        if self.handover.far_end is None or self._group is None:
+            self.end_reason = self.end_reason or "transferred"
+            self._close_leg()
+        else:
+            self._agent.silence()
+            self.handover.task = self.spawn(self._run_handover(self.handover.far_end))
+
+    def _call_off(self) -> None:
+        """Any key brings the caller back; it says nothing else."""
+        self._caller.digits = ""
+        self.handover.call_off()
+
+    async def _run_handover(self, far_end: FarEnd) -> None:
+        if await self.handover.run(far_end, self._agent.mouth):
+            self.end("transferred")
+        elif not self._legs:
+            self.end("media lost")
+        else:
+            self.dispatch(Event.TRANSFER_FAILED)
+            if self.handover.held:
+                self.dispatch(Event.LEG_HELD)
+
     def _close_leg(self) -> None:
         self._agent.end(TurnReason.LOST)
-        if self._leg is not None:
-            self._leg.close()
+        self._legs.close()
 
     def _finish(self) -> None:
         self.end_reason = self.end_reason or "media lost"
@@ -378,9 +431,9 @@ class CallSession:
     # what becomes of a reply, of the recogniser, of us
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run a reply as a task of the call."""
-        assert self._group is not None, "because: replies are begun by a running session only"
-        return self._group.create_task(work)
+        """Run this as a task of the call, whoever told of what led to it."""
+        assert self._group is not None, "because: only a running session has anything done"
+        return self._group.create_task(work, context=self._context.copy())
 
     def reply_audible(self) -> None:
         """The reply's first sound leaves."""
@@ -392,17 +445,16 @@ class CallSession:
 
     def reply_heard(self, turn: Turn) -> None:
         """The reply was heard to its end: what it leads to happens now."""
-        if turn.metrics.llm_started is not None:  # an apology that was heard mends nothing
-            self._failures = 0
+        if turn.metrics.llm_started is not None:
+            self._courtesies.model_was_heard()
+        self._count_usage()  # now and then, for another process may have to go on with it
         self.dispatch(Event.REPLY_FINISHED)
-        self._silence_deadline = self._clock.now() + self._manners.silence_s
+        self._time.count_silence(self._clock.now())
         match turn.then:
             case Then.END:
                 self.end(turn.then_reason or "agent ended the call")
             case Then.TRANSFER:
-                self.transfer_reason = turn.then_reason or "the caller asked for a human"
-                self.end_reason = self.end_reason or "transferred"
-                self.dispatch(Event.TRANSFER_REQUESTED)
+                self.transfer(self._manners.transfer_to, turn.then_reason or "the caller asked for a human")
             case Then.GREET:
                 self._catch_up()
             case Then.LISTEN:
@@ -411,9 +463,9 @@ class CallSession:
     def recogniser_lost(self, failures_in_a_row: int) -> None:
         """Without a recogniser for long there is no conversation."""
         if failures_in_a_row > self._manners.failures and self.state.phase is Phase.LIVE:
-            self._request_goodbye(self._manners.failed, "recognition failed")
+            self._courtesies.request_goodbye(self._manners.failed, "recognition failed")
 
     def crashed(self, error: Exception) -> None:
         """A bug of ours surfaced where it must not be raised: it ends this call, from the call's own task."""
         self._crash = error
-        self._alarm.ring()
+        self._time.look_again()

@@ -2,10 +2,12 @@
 
 Two small machines, coupled. *Phase* says whether there is a call to talk over; *floor* says whose turn it is to talk.
 
-    phase   NEW ──► LIVE ◄──► SUSPENDED          floor   LISTENING ──► PROCESSING_SPEECH ──► THINKING ──► SPEAKING
-                     │  │                                    ▲  └───────── dismissed ◄────┘                │   ▲
-                     │  └──► TRANSFERRING ──► ENDED          │                                       hold  ▼   │ resume
-                     └─────► ENDING ────────► ENDED          └──────────── commit ◄──────────────── INTERRUPTED
+    phase   RINGING ──► NEW                      floor   LISTENING ──► PROCESSING_SPEECH ──► THINKING ──► SPEAKING
+                          ▼                                  ▲  └───────── dismissed ◄────┘                │   ▲
+                HELD ◄─► LIVE ◄─► SUSPENDED                  │                                       hold  ▼   │ resume
+                         │  ▲                                └──────────── commit ◄──────────────── INTERRUPTED
+                         │  └─► TRANSFERRING ──► ENDED
+                         └────► ENDING ────────► ENDED
 
 An event is looked up in the phase table first. If the phase says nothing about it, and the call is live, the floor
 table decides. The tables are total: for everything that comes from outside (carrier, caller, clock) there is an entry
@@ -28,8 +30,10 @@ from types import MappingProxyType
 class Phase(StrEnum):
     """Is there a call to talk over?"""
 
+    RINGING = "ringing"  # not answered yet: we call, or the caller hears an announcement first
     NEW = "new"  # answered, no media yet
     LIVE = "live"  # media flows
+    HELD = "held"  # the far end has put us on hold: nobody there listens
     SUSPENDED = "suspended"  # media is lost, the call is not: waiting for the next leg
     TRANSFERRING = "transferring"  # somebody else takes over
     ENDING = "ending"  # we are hanging up
@@ -52,6 +56,10 @@ class Event(Enum):
     # from the carrier and the directory
     LEG_ATTACHED = auto()
     LEG_LOST = auto()
+    LEG_HELD = auto()  # the far end put us on hold
+    LEG_RESUMED = auto()  # and is back
+    ANSWERED = auto()  # by whom we called, or by us
+    TRANSFER_FAILED = auto()  # nobody took over: the call is still ours
     CALLER_GONE = auto()
     DIGIT_PRESSED = auto()
     # from the ear and the recogniser
@@ -70,6 +78,7 @@ class Event(Enum):
     REPLY_FINISHED = auto()  # heard to its end
     REPLY_FAILED = auto()  # nothing more will come of it
     GREETING_DUE = auto()  # the notice before it was heard
+    BRIDGE_DUE = auto()  # the line is back, and nobody was saying anything
     GOODBYE_REQUESTED = auto()  # say goodbye and hang up: silence, time limit, nobody left to think or listen
     END_REQUESTED = auto()  # hang up now
     TRANSFER_REQUESTED = auto()
@@ -89,13 +98,18 @@ class Action(Enum):
     HOLD = auto()
     COMMIT = auto()
     RESUME = auto()
+    BRIDGE = auto()  # say that the line is back
     REPROMPT = auto()
     APOLOGISE = auto()
     SAY_GOODBYE = auto()
     COLLECT_DIGIT = auto()
     RETURN_TO_LISTENING = auto()
+    EXPLAIN_TRANSFER = auto()  # the model's turn: it knows why nobody took over, the caller wants to
+    PAUSE = auto()  # keep the sound; nobody listens
     SUSPEND = auto()
     REATTACH = auto()
+    HAND_OVER = auto()
+    CALL_OFF = auto()  # the caller would rather come back than wait for somebody to take over
     CLOSE_LEG = auto()
     FINISH = auto()
 
@@ -131,6 +145,13 @@ E, A, P, F = Event, Action, Phase, Floor
 
 PHASES: MappingProxyType[Phase, dict[Event, Transition]] = MappingProxyType(
     {
+        P.RINGING: {
+            E.ANSWERED: _to(P.NEW),
+            E.CALLER_GONE: _to(P.ENDED, A.FINISH),
+            E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
+            E.END_REQUESTED: _to(P.ENDED, A.FINISH),
+        },
         P.NEW: {
             E.LEG_ATTACHED: _to(P.LIVE, A.GREET, floor=F.THINKING),
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
@@ -141,9 +162,20 @@ PHASES: MappingProxyType[Phase, dict[Event, Transition]] = MappingProxyType(
         P.LIVE: {
             E.LEG_ATTACHED: _to(P.LIVE, A.REATTACH),
             E.LEG_LOST: _to(P.SUSPENDED, A.SUSPEND),
+            E.LEG_HELD: _to(P.HELD, A.PAUSE),
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.END_REQUESTED: _to(P.ENDING, A.CLOSE_LEG),
-            E.TRANSFER_REQUESTED: _to(P.TRANSFERRING, A.CLOSE_LEG),
+            E.TRANSFER_REQUESTED: _to(P.TRANSFERRING, A.HAND_OVER),
+        },
+        P.HELD: {
+            E.LEG_RESUMED: _to(P.LIVE, A.REATTACH),
+            E.LEG_ATTACHED: _to(P.LIVE, A.REATTACH),
+            E.LEG_LOST: _to(P.SUSPENDED, A.SUSPEND),
+            E.CALLER_GONE: _to(P.ENDED, A.FINISH),
+            E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
+            E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
+            E.END_REQUESTED: _to(P.ENDING, A.CLOSE_LEG),
+            E.TRANSFER_REQUESTED: _to(P.TRANSFERRING, A.HAND_OVER),
         },
         P.SUSPENDED: {
             E.LEG_ATTACHED: _to(P.LIVE, A.REATTACH),
@@ -153,6 +185,8 @@ PHASES: MappingProxyType[Phase, dict[Event, Transition]] = MappingProxyType(
             E.END_REQUESTED: _to(P.ENDED, A.FINISH),
         },
         P.TRANSFERRING: {
+            E.TRANSFER_FAILED: _to(P.LIVE, A.EXPLAIN_TRANSFER, floor=F.THINKING),
+            E.DIGIT_PRESSED: _to(P.TRANSFERRING, A.CALL_OFF),
             E.CALLER_GONE: _to(P.ENDED, A.FINISH),
             E.PHASE_EXPIRED: _to(P.ENDED, A.FINISH),
             E.GOODBYE_REQUESTED: _to(P.ENDED, A.FINISH),
@@ -177,6 +211,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
             E.TURN_UNDERSTOOD: _to(F.THINKING, A.BEGIN_REPLY),  # the recogniser heard what the ear missed
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COLLECT_DIGIT),
             E.GREETING_DUE: _to(F.THINKING, A.GREET),
+            E.BRIDGE_DUE: _to(F.THINKING, A.BRIDGE),
             E.FLOOR_EXPIRED: _to(F.THINKING, A.REPROMPT),
             E.GOODBYE_REQUESTED: _to(F.THINKING, A.SAY_GOODBYE),
         },

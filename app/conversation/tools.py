@@ -32,6 +32,8 @@ class CallContext:
     caller: str
     called: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str = ""
+    """The same each time this very tool call is run; only a tool that is `idempotent` is ever run twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Tool:
 
     spec: ToolSpec
     deadline_s: float
+    idempotent: bool
+    """It may be run again with the same `CallContext.idempotency_key`, and does its work once all the same."""
     _function: Callable[..., Any]
     _arguments: type[pydantic.BaseModel]
     _context_parameter: str | None
@@ -73,10 +77,16 @@ class Tool:
             return await asyncio.to_thread(self._function, **keywords)
 
 
-def tool(function: Callable[..., Any] | None = None, *, deadline_s: float = DEFAULT_DEADLINE_S) -> Any:
-    """Make a function a tool: `@tool`, or `@tool(deadline_s=2)`. Raises `ToolSetupError` when it cannot be one."""
+def tool(
+    function: Callable[..., Any] | None = None, *, deadline_s: float = DEFAULT_DEADLINE_S, idempotent: bool = False
+) -> Any:
+    """Make a function a tool: `@tool`, or `@tool(deadline_s=2)`. Raises `ToolSetupError` when it cannot be one.
+
+    A tool whose process dies while it works is run again by the next one if it is `idempotent`; of any other the model
+    is told that nobody knows whether it was done.
+    """
     if function is None:
-        return lambda decorated: tool(decorated, deadline_s=deadline_s)
+        return lambda decorated: tool(decorated, deadline_s=deadline_s, idempotent=idempotent)
     name = function.__name__
     description = inspect.getdoc(function)
     if not description:
@@ -95,7 +105,7 @@ def tool(function: Callable[..., Any] | None = None, *, deadline_s: float = DEFA
     arguments = pydantic.create_model(name, **fields)
     schema = arguments.model_json_schema()
     schema.pop("title", None)
-    return Tool(ToolSpec(name, description, schema), deadline_s, function, arguments, context_parameter)
+    return Tool(ToolSpec(name, description, schema), deadline_s, idempotent, function, arguments, context_parameter)
 
 
 class Toolbox:
@@ -127,6 +137,11 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is offered."""
         return tuple(tool.spec for tool in self._tools.values())
+
+    def idempotent(self, name: str) -> bool:
+        """The tool may be run twice for one call of it."""
+        tool = self._tools.get(name)
+        return tool is not None and tool.idempotent
 
     async def run(self, call: ToolCall, context: CallContext) -> ToolResult:
         """The one result of a call. Never raises but for cancellation: a failing tool is a failed result."""

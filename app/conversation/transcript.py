@@ -6,7 +6,8 @@ ran did, and every tool call in the context has exactly one result, also when it
 
 from dataclasses import dataclass, field
 
-from app.calls.journal import CallerSaid, JournalEvent, ReplyEnded, ToolCalled, ToolReturned
+from app.calls.journal import CallerSaid, JournalEvent, ReplyEnded, ToolCalled, ToolReturned, TransferFailed
+from app.conversation.tools import TRANSFER_CALL
 from providers.base import AgentMessage, CallerMessage, Message, ToolCall, ToolResult
 
 CANCELLED_RESULT = "cancelled: the caller interrupted before there was a result"
@@ -48,13 +49,22 @@ class Transcript:
                 self._tool_returned(event)
             case ReplyEnded():
                 self._reply_ended(event)
+            case TransferFailed():
+                self._transfer_failed(event)
             case _:
                 pass
 
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self, said: CallerMessage | None = None) -> tuple[Message, ...]:
         """The context for the next request of the model: heard replies only, the caller's fragments joined, and each
-        tool call followed by its one result. A reply in progress counts as heard so far as its tools go."""
-        return tuple(_joined([*self._messages, *_parts_as_messages(self._parts, heard_words=None)]))
+        tool call followed by its one result. A reply in progress counts as heard so far as its tools go. `said`: as it
+        would be if the caller had said this."""
+        last = [said] if said is not None else []
+        return tuple(_joined([*self._messages, *_parts_as_messages(self._parts, heard_words=None), *last]))
+
+    @property
+    def before_tools(self) -> str:
+        """What the reply in progress had said before it asked for its last tools."""
+        return " ".join(part.said for part in self._parts)
 
     def _tool_called(self, event: ToolCalled) -> None:
         self._turn = event.turn
@@ -77,6 +87,14 @@ class Transcript:
         self._messages += _parts_as_messages(parts, heard_words)
         self._parts = []
         self._turn = None
+
+    def _transfer_failed(self, event: TransferFailed) -> None:
+        """A tool like any other, as far as the model is concerned, with a result that it has to tell the caller."""
+        call = ToolCall(f"transfer-{len(self._messages)}", TRANSFER_CALL.name, {"reason": event.asked_for})
+        self._messages += [
+            AgentMessage("", tool_calls=(call,)),
+            ToolResult(call.call_id, f"nobody took over: {event.reason}", failed=True),
+        ]
 
 
 def _parts_as_messages(parts: list[_Part], heard_words: int | None) -> list[Message]:

@@ -6,37 +6,41 @@
 
 Nothing of a later stage waits for an earlier one to complete. Cancelling the task closes every iterator, and with it
 the vendors' work. A turn reports to its session through `TurnObserver`; after `silence()` it reports nothing any more,
-so that nothing stale can reach the state machine.
+so that nothing stale can reach the state machine. Here the model thinks; `Speaking` has the voice's half, `Waiting`
+bridges what takes too long.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from app.calls.journal import ToolCalled, ToolReturned
 from app.conversation.chunker import Chunker
+from app.conversation.filler import Filler
+from app.conversation.reply import Phrase, Then, once
+from app.conversation.speaking import Speaking, SpeakingObserver
 from app.conversation.tools import END_CALL, TRANSFER_CALL
+from app.conversation.waiting import Waiting
+from app.conversation.wording import Wording
 from app.telemetry.latency import LatencyMetrics
 from providers.base import (
     LanguageModel,
+    Progress,
+    ProviderSwitched,
     ReplyCompleted,
-    ReplyEvent,
     ReplyRequest,
-    SpeechChunk,
     TextDelta,
     TextToSpeech,
     ToolCall,
     ToolResult,
+    UsageReported,
 )
-from providers.errors import ProviderError, ProviderTimedOut
+from providers.errors import ProviderError
 from telephony.audio import AudioFormat
 from telephony.clock import Clock
-from telephony.codecs.transcode import Transcoder
 from telephony.pacing import Pacer
-from telephony.playout import PlacedWord
 
 _PIECES_AHEAD = 8
 """Pieces of text that may wait for the voice; the model waits beyond that."""
@@ -44,44 +48,7 @@ _MAX_TOOL_ROUNDS = 8
 """Requests of one reply; a model that asks for tools for ever is stopped here."""
 
 
-class TurnReason(StrEnum):
-    """Why a reply ended. Exactly one for each."""
-
-    COMPLETED = "completed"  # heard to its end
-    INTERRUPTED = "interrupted"  # the caller took the floor
-    CANCELLED = "cancelled"  # never audible, and not wanted any more
-    FAILED = "failed"  # a provider let us down
-    LOST = "lost"  # the call ended under it
-
-
-class Then(StrEnum):
-    """What the call does once the reply was heard."""
-
-    LISTEN = "listen"
-    GREET = "greet"
-    END = "end"
-    TRANSFER = "transfer"
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOutcome:
-    """How a reply ended: what it said, what of it the caller heard."""
-
-    number: int
-    said: str
-    heard: str
-    reason: TurnReason
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A reply that needs no model: its text, and its speech if that is at hand already (in `audio` of the leg)."""
-
-    text: str
-    speech: tuple[SpeechChunk, ...] = ()
-
-
-class TurnObserver(Protocol):
+class TurnObserver(SpeakingObserver, Protocol):
     """What a turn needs of its session. All are synchronous but `run_tool`."""
 
     def request(self) -> ReplyRequest:
@@ -94,10 +61,6 @@ class TurnObserver(Protocol):
 
     async def run_tool(self, call: ToolCall) -> ToolResult: ...
 
-    def sound_queued(self) -> None:
-        """The pacer, which had run dry, has something to send."""
-        ...
-
     def generated(self, turn: "Turn") -> None:
         """No more will be queued; `turn.failure` tells whether that is as it should be."""
         ...
@@ -105,16 +68,14 @@ class TurnObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a turn waits for its providers, in seconds."""
+    """How long a turn may be silent, in seconds. Providers have deadlines of their own."""
 
     filler_s: float = 1.0
-    """Tools that take longer are bridged by a phrase."""
+    """A longer wait for model or tools is bridged by a phrase."""
     filler_again_s: float = 5.0
-    """And again, if they still work."""
-    first_token_s: float = 4.0
-    token_gap_s: float = 4.0
-    first_speech_s: float = 3.0
-    speech_gap_s: float = 3.0
+    """And again, if it lasts."""
+    speech_ahead_s: float = 2.5
+    """The voice is given the next piece when what it has made will be heard within so long."""
 
 
 class Turn:
@@ -129,55 +90,96 @@ class Turn:
         metrics: LatencyMetrics,
         clock: Clock,
         deadlines: Deadlines | None = None,
-        filler: str = "",
+        filler: Filler | None = None,
     ) -> None:
-        """`filler` is spoken while tools take their time."""
+        """`filler` is spoken while model or tools take their time."""
         self.number = number
         self.metrics = metrics
         self.then = Then.LISTEN
         self.then_reason = ""
-        self.said = ""
+        self.heard_before = ""
+        """What was heard of this reply before another process carried it on; `said` begins with it."""
+        self.heard_before_ms = 0
         self.failure: ProviderError | None = None
         self.generating = True
-        self.working = False
-        """Tools are at work: silence is no stall, they have deadlines of their own."""
         self.interruptible = True
         """False: it is finished first, whatever the caller does (a legal notice)."""
-        self._filler = filler
-        self._said_before_tools = 0
+        deadlines = deadlines or Deadlines()
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue(_PIECES_AHEAD)
         self._pacer = pacer
         self._observer: TurnObserver | None = observer
         self._clock = clock
-        self._deadlines = deadlines or Deadlines()
-        self._room = asyncio.Event()
-        self._voice_limit: asyncio.Timeout | None = None
-        self._speech_owed = False
+        self.wording = wording = Wording()
+        self._speaking = Speaking(
+            pacer, wording, observer=observer, metrics=metrics, clock=clock, ahead_s=deadlines.speech_ahead_s
+        )
+        self._waiting = Waiting(
+            filler,
+            self._speaking,
+            wording,
+            clock=clock,
+            after_s=deadlines.filler_s,
+            again_s=deadlines.filler_again_s,
+        )
+
+    @property
+    def said(self) -> str:
+        """What the reply says, as far as it is made."""
+        return self.wording.text
+
+    @property
+    def text_fill(self) -> float:
+        """How much of the room for text that waits for the voice is taken, from 0 to 1."""
+        return self._pieces.qsize() / _PIECES_AHEAD
+
+    @property
+    def working(self) -> bool:
+        """Tools are at work: silence is no stall, they have deadlines of their own."""
+        return self._waiting.tools_at_work
+
+    def carry_on(self, heard: str, heard_ms: int, before_tools: str) -> None:
+        """This reply was begun by another process: so much was heard of it, and so much said before its tools."""
+        self.heard_before, self.heard_before_ms = heard, heard_ms
+        self.wording.carry_on(heard, before_tools)
 
     def silence(self) -> None:
         """Report nothing any more: the session has ended this turn."""
         self._observer = None
+        self._speaking.silence()
 
     def room(self) -> None:
         """The pacer has room again."""
-        self._room.set()
+        self._speaking.room()
+
+    def wasted_characters(self, heard: str) -> int:
+        """Characters that the voice was given, of which nothing was heard."""
+        return self._speaking.wasted_characters(heard)
 
     async def run(self, model: LanguageModel, voice: TextToSpeech, audio: AudioFormat) -> None:
         """Ask the model and speak its reply in `audio`. Providers' failures are kept in `failure`, not raised."""
-        pieces: asyncio.Queue[str | None] = asyncio.Queue(_PIECES_AHEAD)
+        pieces = self._pieces
         async with asyncio.TaskGroup() as group:
             thinking = group.create_task(self._think(model, pieces))
-            if not await self._speak(voice, _until_none(pieces), audio):
+            bridging = group.create_task(self._waiting.bridge(pieces))
+            try:
+                await self._speaking.speak(voice, _until_none(pieces), audio)
+            except ProviderError as failure:
+                self.failure = failure
+            if self.failure is not None:
                 thinking.cancel()
+            bridging.cancel()
         self._complete()
 
     async def say(self, phrase: Phrase, voice: TextToSpeech, audio: AudioFormat) -> None:
         """Speak a phrase, from its cached speech if there is any."""
-        self.said = phrase.text
-        if phrase.speech:
-            self.metrics.tts_started = self._clock.now()
-            await self._queue_all(_replay(phrase.speech), audio, audio)
-        else:
-            await self._speak(voice, once(phrase.text), audio)
+        self.wording.add(phrase.text)
+        try:
+            if phrase.speech:
+                await self._speaking.replay(phrase.speech, audio)
+            else:
+                await self._speaking.speak(voice, once(phrase.text), audio)
+        except ProviderError as failure:
+            self.failure = failure
         self._complete()
 
     def _complete(self) -> None:
@@ -190,14 +192,15 @@ class Turn:
 
     async def _think(self, model: LanguageModel, pieces: asyncio.Queue[str | None]) -> None:
         """The model's whole reply into `pieces`, None at its end. A model that dies leaves what it said so far."""
-        self.metrics.llm_started = self._clock.now()
+        self.metrics.llm_started = self.metrics.llm_started or self._clock.now()  # or earlier, by a draft
+        self._waiting.begin(self.metrics.llm_started)
         chunker = Chunker()
         try:
             for _ in range(_MAX_TOOL_ROUNDS):
                 calls = await self._read_reply(model, chunker, pieces)
-                if not await self._run_tools(calls, pieces):
+                if not await self._run_tools(calls):
                     break
-                self.said = f"{self.said.rstrip()} " if self.said else ""
+                self.wording.part()
             for piece in chunker.flush():
                 await pieces.put(piece)
             self.metrics.llm_complete = self._clock.now()
@@ -212,20 +215,16 @@ class Turn:
         calls: list[ToolCall] = []
         if self._observer is None:
             return calls
-        reply = model.reply(self._observer.request())
-        deadlines = self._deadlines
-        async with aclosing(_timed(reply, model.name, deadlines.first_token_s, deadlines.token_gap_s)) as events:
+        async with aclosing(model.reply(self._observer.request())) as events:
             async for event in events:
                 match event:
                     case TextDelta(text):
-                        if self.metrics.llm_first_token is None:
-                            self.metrics.llm_first_token = self._clock.now()
-                        self.metrics.llm_tokens += 1
-                        self.said += text
-                        for piece in chunker.push(text):
+                        for piece in self._take_text(text, chunker):
                             await pieces.put(piece)
                     case ToolCall():
                         calls.append(event)
+                    case ProviderSwitched() | UsageReported() | Progress():
+                        self._provider_event(event, chunker)
                     case ReplyCompleted():
                         break
         if calls:  # what was said before a tool is spoken while it works
@@ -233,7 +232,15 @@ class Turn:
                 await pieces.put(piece)
         return calls
 
-    async def _run_tools(self, calls: list[ToolCall], pieces: asyncio.Queue[str | None]) -> bool:
+    def _take_text(self, text: str, chunker: Chunker) -> list[str]:
+        if self.metrics.llm_first_token is None:
+            self.metrics.llm_first_token = self._clock.now()
+        self._waiting.end()
+        self.metrics.llm_tokens += 1
+        self.wording.add(text)
+        return chunker.push(text)
+
+    async def _run_tools(self, calls: list[ToolCall]) -> bool:
         """Run all tools of one request, side by side; True if the model is to be asked again."""
         working = []
         for call in calls:
@@ -245,8 +252,7 @@ class Turn:
                 working.append(call)
         if not working or self._observer is None:
             return False
-        said = self.said[self._said_before_tools :].strip()
-        self._said_before_tools = len(self.said)
+        said = self.wording.since_tools()
         for index, call in enumerate(working):
             self._observer.tool_called(
                 ToolCalled(
@@ -258,24 +264,12 @@ class Turn:
                     said="" if index else said,
                 )
             )
-        self.working = True
-        async with asyncio.TaskGroup() as group:
-            bridge = group.create_task(self._bridge(pieces))
-            async with asyncio.TaskGroup() as tools:
-                for call in working:
-                    tools.create_task(self._run_tool(call))
-            bridge.cancel()
-        self.working = False
+        self._waiting.begin(self._clock.now(), tuple(call.name for call in working))
+        async with asyncio.TaskGroup() as tools:
+            for call in working:
+                tools.create_task(self._run_tool(call))
+        self._waiting.tools_returned()
         return True
-
-    async def _bridge(self, pieces: asyncio.Queue[str | None]) -> None:
-        """Say something each time the tools have taken a while since anything was to be heard."""
-        while self._filler:
-            await self._clock.sleep_until(self._clock.now() + self._deadlines.filler_s)
-            if not self._pacer.unsent_samples:
-                self.said = f"{self.said.rstrip()} {self._filler} ".lstrip()
-                await pieces.put(f"{self._filler} ")
-                await self._clock.sleep_until(self._clock.now() + self._deadlines.filler_again_s)
 
     async def _run_tool(self, call: ToolCall) -> None:
         if self._observer is None:
@@ -292,111 +286,13 @@ class Turn:
                 )
             )
 
-    # speaking
-
-    async def _speak(self, voice: TextToSpeech, pieces: AsyncIterator[str], audio: AudioFormat) -> bool:
-        """Speak the pieces; False, with `failure` set, if the voice let us down."""
-        source = audio if audio in voice.formats() else voice.formats()[0]
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._voice_limit = limit
-                await self._queue_all(voice.speak(self._handed_over(pieces), source), source, audio)
-        except TimeoutError:
-            stage, allowed = "gap", self._deadlines.speech_gap_s
-            if self.metrics.tts_first_chunk is None:
-                stage, allowed = "first_result", self._deadlines.first_speech_s
-            self.failure = ProviderTimedOut(voice.name, stage, allowed)
-        except ProviderError as failure:
-            self.failure = failure
-        finally:
-            self._voice_limit = None
-        return self.failure is None
-
-    async def _handed_over(self, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-        """The pieces as the voice takes them. It owes speech for a piece until it asks for the next, for the last until
-        it ends. A voice that reads ahead owes nothing meanwhile: what it waits for may be more text."""
-        async for piece in pieces:
-            if self.metrics.tts_started is None:
-                self.metrics.tts_started = self._clock.now()
-                self._expect_speech(self._deadlines.first_speech_s)
-            self._speech_owed = True
-            yield piece
-            self._speech_owed = False
-            if self.metrics.tts_first_chunk is not None:
-                self._expect_speech(None)
-        self._speech_owed = True
-        if self.metrics.tts_first_chunk is not None:
-            self._expect_speech(self._deadlines.speech_gap_s)
-
-    def _expect_speech(self, within_s: float | None) -> None:
-        """The next chunk is owed within so many seconds; None: at no particular time."""
-        if self._voice_limit is not None:
-            now = asyncio.get_running_loop().time()
-            self._voice_limit.reschedule(None if within_s is None else now + within_s)
-
-    async def _queue_all(
-        self, speech: AsyncGenerator[SpeechChunk, None], source: AudioFormat, audio: AudioFormat
-    ) -> None:
-        transcoder = Transcoder(source, audio)
-        spoken = 0  # samples of the source so far
-        asked_at = self._clock.now()
-        async with aclosing(speech):
-            async for chunk in speech:
-                now = self._clock.now()
-                self.metrics.tts_chunks += 1
-                if self.metrics.tts_first_chunk is None:
-                    self.metrics.tts_first_chunk = now
-                else:
-                    self.metrics.tts_busy_s += now - asked_at
-                words = tuple(
-                    PlacedWord(word.text, transcoder.scale(spoken + word.start), transcoder.scale(spoken + word.end))
-                    for word in chunk.words
-                )
-                spoken += source.samples(len(chunk.audio))
-                self._expect_speech(None)
-                await self._queue(transcoder.feed(chunk.audio), words)
-                asked_at = self._clock.now()
-                if self._speech_owed:
-                    self._expect_speech(self._deadlines.speech_gap_s)
-        await self._queue(transcoder.flush(), ())
-        self.metrics.tts_complete = self._clock.now()
-
-    async def _queue(self, sound: bytes, words: tuple[PlacedWord, ...]) -> None:
-        while not self._pacer.has_room():
-            self._room.clear()
-            await self._room.wait()
-        if self._observer is not None and (sound or words) and self._pacer.queue(sound, words):
-            self._observer.sound_queued()
-
-
-async def _timed(
-    events: AsyncGenerator[ReplyEvent, None], name: str, first_s: float, gap_s: float
-) -> AsyncGenerator[ReplyEvent, None]:
-    """The same events; raises `ProviderTimedOut` when one takes longer than allowed."""
-    allowed, stage = first_s, "first_result"
-    async with aclosing(events):
-        while True:
-            try:
-                async with asyncio.timeout(allowed):
-                    event = await anext(events)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise ProviderTimedOut(name, stage, allowed) from None
-            yield event
-            allowed, stage = gap_s, "gap"
+    def _provider_event(self, event: ProviderSwitched | UsageReported | Progress, chunker: Chunker) -> None:
+        if isinstance(event, ProviderSwitched):  # what is not on its way to the voice yet was never said
+            self.wording.withdraw(chunker.withdraw(len(event.withdrawn)))
+        if self._observer is not None and not isinstance(event, Progress):
+            self._observer.provider_event(event)
 
 
 async def _until_none(queue: "asyncio.Queue[str | None]") -> AsyncIterator[str]:
     while (piece := await queue.get()) is not None:
         yield piece
-
-
-async def once(text: str) -> AsyncIterator[str]:
-    """A reply's text, if it is complete from the start."""
-    yield text
-
-
-async def _replay(speech: tuple[SpeechChunk, ...]) -> AsyncGenerator[SpeechChunk, None]:
-    for chunk in speech:
-        yield chunk

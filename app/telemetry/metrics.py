@@ -7,35 +7,60 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Summary, genera
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from app.calls.journal import JournalEvent, TurnMeasured
+from app.calls.journal import JournalEvent, MediaMeasured, TurnMeasured, UsageCounted
 from app.telemetry.latency import LatencyMetrics, Quantiles, stage_times
+from app.telemetry.trunks import MediaQuality
 
 _SHARES = (0.5, 0.9, 0.99)
 
 
 class Metrics:
-    """Everything `/metrics` tells. `count` creates a counter the first time its name comes by."""
+    """Everything `/metrics` tells. A counter or gauge is created the first time its name comes by."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
+        self._levels: dict[str, Gauge] = {}
         self._latencies = _Latencies()
+        self._media: MediaQuality | None = None
         self.registry.register(self._latencies)
         self.live_calls = Gauge("sidetone_live_calls", "Calls in progress", registry=self.registry)
         self.loop_lag = Summary("sidetone_loop_lag_seconds", "How late the event loop runs", registry=self.registry)
 
     def count(self, name: str, **labels: str) -> None:
         """One more of `name`. The labels of a name are always the same."""
+        self.add(name, 1, **labels)
+
+    def add(self, name: str, amount: float, **labels: str) -> None:
+        """So many more of `name`. The labels of a name are always the same."""
         counter = self._counters.get(name)
         if counter is None:
             counter = Counter(f"sidetone_{name}", name.replace("_", " "), sorted(labels), registry=self.registry)
             self._counters[name] = counter
-        (counter.labels(**labels) if labels else counter).inc()
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def level(self, name: str, value: float, **labels: str) -> None:
+        """`name` stands at `value` now."""
+        gauge = self._levels.get(name)
+        if gauge is None:
+            gauge = Gauge(f"sidetone_{name}", name.replace("_", " "), sorted(labels), registry=self.registry)
+            self._levels[name] = gauge
+        (gauge.labels(**labels) if labels else gauge).set(value)
 
     def observe(self, event: JournalEvent) -> None:
-        """Take the latencies of a measured turn; other events say nothing here."""
-        if isinstance(event, TurnMeasured):
-            self._latencies.add(event)
+        """Take the latencies of a measured turn, a call's media and its costs; other events say nothing here."""
+        match event:
+            case TurnMeasured():
+                self._latencies.add(event)
+            case MediaMeasured():
+                self._media = self._media or MediaQuality(self.registry)
+                self._media.observe(event)
+            case UsageCounted(usage=usage):
+                for provider, amounts in usage.items():
+                    for unit, amount in amounts.items():
+                        self.add("usage", amount, provider=provider, unit=unit)
+            case _:
+                pass
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

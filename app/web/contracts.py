@@ -7,17 +7,17 @@ from telephony.leg import Leg
 
 
 class Calls(Protocol):
-    """The call directory. The three webhook methods answer from memory: the carrier and its caller are waiting."""
+    """The switchboard. The three webhook methods answer within the store's deadline: carrier and caller are waiting."""
 
-    def answer(self, carrier: Carrier, offered: CallOffered) -> Decision:
+    async def answer(self, carrier: Carrier, offered: CallOffered) -> Decision:
         """What to do with a call. Carriers retry: a call that is known gets a new token for the same session."""
         ...
 
-    def after(self, carrier: Carrier, offered: CallOffered) -> Decision:
+    async def after(self, carrier: Carrier, offered: CallOffered) -> Decision:
         """What to do with a call whose stream has ended."""
         ...
 
-    def status(self, carrier: Carrier, status: CallStatus) -> None:
+    async def status(self, carrier: Carrier, status: CallStatus) -> None:
         """Take note; an ended call ends its session. In any order with stop and close, and more than once."""
         ...
 

@@ -21,6 +21,11 @@ class Interruptible:
         self._cancelled = False
         self._interrupted = False
 
+    @property
+    def waiting(self) -> bool:
+        """Somebody waits right now."""
+        return self._task is not None
+
     def interrupt(self) -> None:
         """End the wait now, if there is one, and all to come. Idempotent; from the event loop's thread only."""
         if self._interrupted:

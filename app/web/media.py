@@ -1,6 +1,7 @@
 """The media websocket, `/{carrier}/media`: authenticate, accept, wait for a valid start, hand the leg to its call.
 
-A raw ASGI endpoint: a frame passes no framework on its way from the server to the leg.
+A raw ASGI endpoint: a frame passes no framework on its way from the server to the leg, and with `app.web.short_way` no
+queue and no task either.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.calls.errors import TokenRejected
 from app.web.contracts import Calls, Counters
 from app.web.security import CarrierGate, RequestRefused
+from app.web.short_way import EXTENSION
 from app.web.websocket_leg import LegEnd, MediaLimits, WebsocketLeg
 from telephony.carrier import TOKEN_PARAMETER, Carrier, MediaStarted
 from telephony.clock import Clock
@@ -50,7 +52,8 @@ class MediaEndpoint:
                     return
         except (TimeoutError, OSError):  # gone before it had our answer
             return
-        leg = WebsocketLeg(self._carrier, receive, send, self._clock, self._counters, self._limits)
+        short_way = scope.get("extensions", {}).get(EXTENSION)
+        leg = WebsocketLeg(self._carrier, receive, send, self._clock, self._counters, self._limits, short_way)
         code = _INTERNAL_ERROR
         try:
             code = await self._serve(leg)
@@ -77,7 +80,6 @@ class MediaEndpoint:
         token = started.parameters.get(TOKEN_PARAMETER)
         if not token:
             return self._turn_away("no_token")
-        leg.open(started)
         try:
             await self._calls.serve(self._carrier, token, started, leg)
         except TokenRejected as rejected:
@@ -89,12 +91,11 @@ class MediaEndpoint:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.start_within_s):
-                event = await anext(leg, None)
+                return await leg.started()
         except TimeoutError:
             return None
         finally:
             self._waiting -= 1
-        return event if isinstance(event, MediaStarted) else None
 
     def _turn_away(self, reason: str) -> int:
         self._note_refusal(reason)

@@ -81,6 +81,11 @@ class ApiGate:
         """Without a `token` only this machine is served."""
         self._token = token.encode() if token else None
 
+    def require_token(self) -> None:
+        """For what costs money, being on this machine is not enough. Raises `RequestRefused`."""
+        if self._token is None:
+            raise RequestRefused(403, "no_token", "This takes a token: set API_TOKEN and send it as a Bearer token.")
+
     def admit(self, scope: Scope) -> None:
         """Return if the request may be served; raise `RequestRefused` otherwise."""
         if self._token is None:

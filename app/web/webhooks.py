@@ -1,11 +1,10 @@
 """A carrier's webhooks: `/{carrier}/voice`, `/{carrier}/after`, `/{carrier}/status`, by POST or GET.
 
-A request is read within bounds, admitted, understood, and answered from memory: a document, or a 4xx that says what
-was wrong.
+A request is read within bounds, admitted, understood, and answered: a document, or a 4xx that says what was wrong.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -45,23 +44,23 @@ class CarrierWebhooks:
             for name, act in (("voice", self._voice), ("after", self._after), ("status", self._status))
         ]
 
-    def _voice(self, webhook: WebhookRequest) -> Response:
-        return self._document(self._calls.answer(self._carrier, self._carrier.webhooks.call_offered(webhook)))
+    async def _voice(self, webhook: WebhookRequest) -> Response:
+        return self._document(await self._calls.answer(self._carrier, self._carrier.webhooks.call_offered(webhook)))
 
-    def _after(self, webhook: WebhookRequest) -> Response:
-        return self._document(self._calls.after(self._carrier, self._carrier.webhooks.call_offered(webhook)))
+    async def _after(self, webhook: WebhookRequest) -> Response:
+        return self._document(await self._calls.after(self._carrier, self._carrier.webhooks.call_offered(webhook)))
 
-    def _status(self, webhook: WebhookRequest) -> Response:
-        self._calls.status(self._carrier, self._carrier.webhooks.call_status(webhook))
+    async def _status(self, webhook: WebhookRequest) -> Response:
+        await self._calls.status(self._carrier, self._carrier.webhooks.call_status(webhook))
         return Response(status_code=204)
 
     def _document(self, decision: Decision) -> Response:
         document = self._carrier.webhooks.document(decision)
         return Response(document.body, media_type=document.content_type)
 
-    async def _respond(self, act: Callable[[WebhookRequest], Response], request: Request) -> Response:
+    async def _respond(self, act: Callable[[WebhookRequest], Awaitable[Response]], request: Request) -> Response:
         try:
-            return act(await self._admitted(request))
+            return await act(await self._admitted(request))
         except RequestRefused as refused:
             reason, remedy = refused.reason, refused.remedy
             response = PlainTextResponse(refused.text, refused.status, refused.headers)

@@ -1,22 +1,25 @@
 """A media websocket as a `Leg`.
 
-The leg has two users: the reader, who iterates it, and the writer, who runs `play`. It owns no task. One timer, shared
-by both, finds a peer that went away without a word (no message for a while: carriers stream without pause) and a
-socket that takes no more (a send that does not return). Whatever ends the leg, it ends once, for one reason, and both
-users are let go at once.
+The leg has two users: who listens to it, and the writer, who runs `play`. It owns no task. One timer, shared by both,
+finds a peer that went away without a word (no message for a while: carriers stream without pause) and a socket that
+takes no more (a send that does not return). Whatever ends the leg, it ends once, for one reason, and both users are let
+go at once.
+
+Where the server offers a `ShortWay`, messages are told and sent by it, without a task's being woken for each.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Receive, Send
 
 from app.web.contracts import Counters
 from app.web.interruptible import Interruptible
+from app.web.short_way import ShortWay
 from telephony.audio import TELEPHONE, AudioFormat
 from telephony.carrier import Carrier, CarrierCommand, CarrierEvent, ClearAudio, MediaStarted
 from telephony.clock import Clock
@@ -57,10 +60,17 @@ class LegEnd(StrEnum):
 
 
 class WebsocketLeg:
-    """One media websocket after its accept: `Leg`. Read it up to `MediaStarted`, then hand it that with `open`."""
+    """One media websocket after its accept: `Leg`. Usable as such once `started` has told of its stream."""
 
     def __init__(
-        self, carrier: Carrier, receive: Receive, send: Send, clock: Clock, counters: Counters, limits: MediaLimits
+        self,
+        carrier: Carrier,
+        receive: Receive,
+        send: Send,
+        clock: Clock,
+        counters: Counters,
+        limits: MediaLimits,
+        short_way: ShortWay | None = None,
     ) -> None:
         self.capabilities = carrier.capabilities
         self.audio: AudioFormat = TELEPHONE
@@ -73,9 +83,13 @@ class WebsocketLeg:
         self._clock = clock
         self._counters = counters
         self._limits = limits
+        self._short_way = short_way
         self._loop = asyncio.get_running_loop()
         self._reading = Interruptible()
+        self._take: Callable[[CarrierEvent], None] | None = None
         self._backlog: deque[CarrierEvent] = deque()
+        """What came before anybody listened."""
+        self._bug: Exception | None = None
         self._malformed_in_a_row = 0
         self._sending = Interruptible()
         self._sending_since: float | None = None
@@ -86,39 +100,70 @@ class WebsocketLeg:
         self._watch_at = 0.0
         self._watch_timer: asyncio.TimerHandle | None = None
 
-    def open(self, started: MediaStarted) -> None:
-        """The stream has started: from now on the peer must not fall silent."""
-        self.audio = started.audio
-        self._watch_in(min(self._limits.silence_s, self._limits.send_within_s))
-
     # The reader
 
-    def __aiter__(self) -> AsyncIterator[CarrierEvent]:
-        return self
+    async def started(self) -> MediaStarted | None:
+        """The start of the stream, from where on the peer must not fall silent; None if there is none."""
+        try:
+            while not self._backlog:
+                await self._read()
+        except LegClosed:
+            return None
+        event = self._backlog.popleft()
+        if not isinstance(event, MediaStarted):
+            return None
+        self.audio = event.audio
+        self._watch_in(min(self._limits.silence_s, self._limits.send_within_s))
+        return event
 
-    async def __anext__(self) -> CarrierEvent:
-        while not self._backlog:
-            try:
-                with self._reading:
-                    message = await self._receive()
-            except LegClosed:
-                raise StopAsyncIteration from None
-            self._take(message)
-        return self._backlog.popleft()
+    async def listen(self, take: Callable[[CarrierEvent], None]) -> None:
+        if self._take is not None:
+            raise OurFault("a leg has one listener")
+        self._take = take
+        try:
+            while self._backlog:
+                take(self._backlog.popleft())
+            if self._short_way is not None:
+                self._short_way.divert(self._tell)
+            while True:
+                await self._read()
+        except LegClosed:
+            pass
+        finally:
+            self._take = None
+        if self._bug is not None:
+            raise self._bug
 
-    def _take(self, message: Message) -> None:
+    async def _read(self) -> None:
+        """Take one message. Raises `LegClosed` when the leg has ended, or ends meanwhile."""
+        with self._reading:
+            message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._finish_for(LegEnd.DISCONNECTED)
+        else:
+            content = message.get("text")
+            self._tell(message["bytes"] if content is None else content)
+
+    def _tell(self, content: str | bytes) -> None:
+        """A message, whichever way it came. What goes wrong in the call is raised where somebody listens."""
+        if self.end is not None:
             return
         self._heard_at = now = self._clock.now()
-        content = message.get("text")
         try:
-            events = self._protocol.receive(message["bytes"] if content is None else content, now)
+            events = self._protocol.receive(content, now)
         except MalformedMessage as malformed:
             self._count_malformed(malformed)
-        else:
-            self._malformed_in_a_row = 0
+            return
+        self._malformed_in_a_row = 0
+        if self._take is None:
             self._backlog.extend(events)
+            return
+        try:
+            for event in events:
+                self._take(event)
+        except Exception as bug:  # noqa: BLE001 - the wall between the server's callbacks and the call they are for
+            self._bug = bug
+            self._finish_for(LegEnd.CLOSED)
 
     def _count_malformed(self, malformed: MalformedMessage) -> None:
         self._counters.count("media_messages_malformed", carrier=self._carrier, reason=malformed.reason)
@@ -154,6 +199,8 @@ class WebsocketLeg:
     async def _deliver(self, command: CarrierCommand) -> None:
         """Send one command. Raises `LegClosed` when the leg has ended, or ends by this or while it is sent."""
         message = self._protocol.send(command)
+        if self._short_way is not None and isinstance(message, str) and self._short_way.write_text(message):
+            return
         self._sending_since = self._clock.now()
         try:
             with self._sending:
@@ -223,6 +270,8 @@ class WebsocketLeg:
         sending_since = now if self._sending_since is None else self._sending_since
         if now - self._watch_at > _STALL_S:
             self._heard_at = sending_since = now
+        if not self._reading.waiting:  # while its call is fetched from elsewhere nobody listens
+            self._heard_at = now
         left_silence = self._heard_at + self._limits.silence_s - now
         left_sending = sending_since + self._limits.send_within_s - now
         if left_silence <= 0:

@@ -13,15 +13,16 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from providers.base import ProviderContext, SpeechChunk
+from providers.base import Progress, ProviderContext, SpeechChunk, SpeechEvent, UsageReported
 from providers.errors import (
     ProviderMalformed,
     ProviderMisconfigured,
+    ProviderRejected,
     ProviderTimedOut,
     ProviderUnavailable,
 )
 from providers.tts.elevenlabs_errors import KEY_VARIABLE, NAME
-from providers.tts.elevenlabs_sockets import Context, Event, Finished, Flushed, Inbox, Sockets, Sound
+from providers.tts.elevenlabs_sockets import Context, Event, Finished, Flushed, Inbox, Ordered, Sockets, Sound
 from providers.tts.elevenlabs_words import WordTimes
 from telephony.audio import TELEPHONE, AudioFormat
 
@@ -129,7 +130,7 @@ class ElevenLabs:
         self._feeding: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        """Nothing is connected yet: the first utterance does that."""
+        """Nothing is connected yet: `warm` does that, or the first utterance."""
         self._group: asyncio.TaskGroup = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._sockets = Sockets(
             self._group,
@@ -147,10 +148,21 @@ class ElevenLabs:
         self._sockets.close()
         await self._stack.aclose()
 
+    def voice_key(self) -> str:
+        """See `DistinctVoice`: the address names model and voice, and nothing secret."""
+        return f"{NAME} {self._url} {sorted(self._voice_settings.items())}"
+
+    async def warm(self) -> None:
+        """See `Warmable`."""
+        try:
+            await self._sockets.warm()
+        except ProviderRejected as refused:
+            raise refused.as_misconfigured() from refused
+
     def formats(self) -> tuple[AudioFormat, ...]:
         return (TELEPHONE,)
 
-    async def speak(self, text: AsyncIterator[str], audio: AudioFormat) -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: AsyncIterator[str], audio: AudioFormat) -> AsyncGenerator[SpeechEvent, None]:
         """Speech as it comes from the vendor. `audio` is the one of `formats()`; another raises `ValueError`.
 
         What `text` raises is raised here, after the speech that came before it.
@@ -230,6 +242,11 @@ class _Utterance:
         self._piece, self._may_repeat = f"{_encodable(piece)} ", True
         self._pieces += 1
         self._words.add(piece)
+        self._order()
+
+    def _order(self) -> None:
+        assert self._context is not None, "because: a piece is sent in a context"
+        self._inbox.put(Ordered(len(self._piece)))
         self._context.speak(self._piece)
 
     async def _begun(self) -> None:
@@ -255,13 +272,16 @@ class _Utterance:
 
     # speech
 
-    async def speech(self) -> AsyncGenerator[SpeechChunk, None]:
+    async def speech(self) -> AsyncGenerator[SpeechEvent, None]:
         """All that the vendor says, in order; ends when it has nothing more to say."""
         while True:
             match await self._next():
                 case Sound(audio, alignment):
                     yield SpeechChunk(audio, self._words.place(len(audio), alignment))
                     self._heard.set()  # the listener took it, and wants more
+                case Ordered(characters):
+                    yield Progress("connected")
+                    yield UsageReported(NAME, {"characters": characters})
                 case Flushed():
                     self._flushed += 1
                     self._heard.set()
@@ -299,7 +319,7 @@ class _Utterance:
         self._may_repeat = False
         self._inbox.reopen()
         self._context = await self._sockets.open(self._inbox)
-        self._context.speak(self._piece)
+        self._order()
 
     def _check_spoken(self) -> None:
         """Raise `ProviderMalformed` if the vendor ended the context before the text."""

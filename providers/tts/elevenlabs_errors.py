@@ -60,7 +60,8 @@ class Refusal:
         if any(known in text for known in _FULL) or self.code in (429, _TRY_AGAIN_LATER):
             return ProviderRateLimited(NAME, detail, self.retry_after_s)
         if self.code in (401, 403) or any(known in text for known in _KEY_REFUSED):
-            return ProviderRejected(NAME, f"{detail}; see {KEY_VARIABLE}")
+            variable = "" if self.code == 403 else KEY_VARIABLE  # what the plan does not allow is no fault of the key
+            return ProviderRejected(NAME, f"{detail}; see {KEY_VARIABLE}", variable)
         if any(known in text for known in _GONE) or self.code in _GONE_CODES or 500 <= self.code < 600:
             return ProviderUnavailable(NAME, detail)
         if any(known in text for known in _NO) or 400 <= self.code < 500 or self.code == _POLICY:

@@ -44,6 +44,13 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """So many characters were sent to be spoken, which is what the vendor bills."""
+
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     """All that was flushed is spoken."""
 
@@ -55,7 +62,7 @@ class Finished:
     context: "Context | None"
 
 
-Event = Sound | Flushed | Finished
+Event = Sound | Ordered | Flushed | Finished
 
 
 class Inbox:
@@ -277,6 +284,22 @@ class Sockets:
             except TimeoutError:
                 raise ProviderTimedOut(NAME, "connect", self._connect_timeout_s) from None
         return socket.open(f"u{next(self._numbers)}", inbox, self._voice_settings)
+
+    async def warm(self) -> None:
+        """Have a connection with room. Raises `ProviderError`: a new one is tried by an empty context, for the vendor
+        may find only then that he does not know the key."""
+        if self._with_room() is not None:
+            return
+        inbox = Inbox()
+        context = await self.open(inbox)
+        context.close()
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await inbox.get()
+        except TimeoutError:
+            pass  # connected it is; that an empty context ends is nowhere promised
+        finally:
+            context.abandon()
 
     def close(self) -> None:
         """End all connections; whoever still speaks gets `ProviderUnavailable`."""

@@ -76,6 +76,10 @@ class Espeak:
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
 
+    def voice_key(self) -> str:
+        """See `DistinctVoice`."""
+        return f"{self.name} {self._voice!r}"
+
     def formats(self) -> tuple[AudioFormat, ...]:
         return (_FORMAT,)
 

@@ -74,7 +74,11 @@ class _Call:
             self.log.tell(CallOver(0.0, outcome.ended_by))
             await self._tell_end(callbacks, outcome, 0.0)
         else:
-            outcome = await self._live(document, carrier, callbacks, events)
+            self._line.exchange.calls[self.sid] = carrier.update
+            try:
+                outcome = await self._live(document, carrier, callbacks, events)
+            finally:
+                del self._line.exchange.calls[self.sid]
         spoken, ear = self._caller.spoken, self._caller.ear
         report = CallReport(
             call_sid=self.sid,

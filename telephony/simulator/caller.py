@@ -10,6 +10,7 @@ from itertools import cycle
 from typing import assert_never
 
 from telephony.simulator.ear import Ear, Phrase
+from telephony.simulator.echopath import EchoPath
 from telephony.simulator.notices import (
     AgentFellSilent,
     AgentSpeaks,
@@ -83,6 +84,7 @@ class Caller:
         self._watch = watch
         noise = (SILENT_FRAME,) if script.noise_dbfs is None else comfort_noise(script.noise_dbfs)
         self._quiet = cycle(noise)
+        self._echo = EchoPath(script.echo) if script.echo is not None else None
         self._saying = b""
         self._attention = 0  # what the agent began to say before this sample is no answer
         self._sounding: Phrase | None = None
@@ -95,7 +97,11 @@ class Caller:
         return self.step > len(steps) or (self.step > 0 and isinstance(steps[self.step - 1], AwaitHangUp))
 
     def speak(self) -> bytes:
-        """The next 20 ms of the caller's voice."""
+        """The next 20 ms of the caller's voice, and of what his handset returns."""
+        frame = self._voice()
+        return frame if self._echo is None else self._echo.over(frame)
+
+    def _voice(self) -> bytes:
         if not self._saying:
             return next(self._quiet)
         frame, self._saying = self._saying[:FRAME_SAMPLES], self._saying[FRAME_SAMPLES:]
@@ -106,6 +112,8 @@ class Caller:
     def hear(self, frame: bytes | None) -> tuple[Action, ...]:
         """Take the 20 ms that just sounded (None: silence); returns what the caller does now."""
         self.ear.hear(frame)
+        if self._echo is not None:
+            self._echo.returns(frame)
         if self.ear.sounding is not self._sounding:
             self._notice_agent()
         actions = []

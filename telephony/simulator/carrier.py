@@ -6,7 +6,7 @@ Sources: https://www.twilio.com/docs/voice/twiml and https://www.twilio.com/docs
 import asyncio
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import assert_never
+from typing import Any, assert_never
 from urllib.parse import urlsplit
 
 from telephony.clock import Clock
@@ -18,6 +18,7 @@ from telephony.simulator.line import Line
 from telephony.simulator.mediapath import MediaPath
 from telephony.simulator.playout import Run
 from telephony.simulator.report import EndedBy, StreamReport
+from telephony.simulator.rest import CallUpdate
 from telephony.simulator.signature import HEADER, sign
 from telephony.simulator.sound import FRAME_SAMPLES, hum, seconds
 from telephony.simulator.stream import MediaStream
@@ -34,6 +35,7 @@ from telephony.simulator.twiml import (
     Stream,
     Verb,
     Warned,
+    parse_twiml,
 )
 from telephony.simulator.webhook import USER_AGENT
 from telephony.simulator.websocket import HANDSHAKE_NOT_101, NO_CLOSE_FRAME, SocketClosed
@@ -44,6 +46,8 @@ SPOKEN_S_PER_CHARACTER = 0.065
 """The carrier's own voice is not synthesised: the caller hears a hum for as long as the text would take."""
 DIALLED_PARTY_S = 1.0
 """The party that a `<Dial>` reaches says nothing, and hangs up after this."""
+_GOODBYE_S = 0.3
+"""How long a stream whose call was updated may take to close; the new document does not wait for a dead socket."""
 RINGING, IN_PROGRESS = "ringing", "in-progress"
 
 
@@ -73,6 +77,7 @@ class CarrierCall:
         self._hung_up = False
         self._dialled = 0
         self._frames = 0
+        self._update: asyncio.Future[CallUpdate] = asyncio.get_running_loop().create_future()
 
     def tick(self, frame: bytes, now: float) -> bytes | None:
         """The caller's 20 ms out; returns the 20 ms that he hears, None for silence."""
@@ -93,12 +98,53 @@ class CarrierCall:
         self._path.hang_up()
         return True
 
+    def update(self, update: CallUpdate) -> None:
+        """The bridge has changed the live call over REST: what it was told before is over at once."""
+        if not self._update.done():
+            self._update.set_result(update)
+
     async def follow(self, document: Document) -> Outcome:
-        """Do what the documents say until they are through, or the caller has hung up."""
+        """Do what the documents say, and updates in their place, until they are through or the caller has hung up."""
+        while True:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow(document))
+                either: set[asyncio.Future[Any]] = {following, self._update}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    return following.result()
+                if self._path is not None:  # a stream is told of its end, and its action is not asked
+                    self._path.end()
+                    await asyncio.wait({following}, timeout=_GOODBYE_S)
+                following.cancel()
+            update = self._update.result()
+            self._update = asyncio.get_running_loop().create_future()
+            following_document = await self._updated(update)
+            if isinstance(following_document, Outcome):
+                return following_document
+            document = following_document
+
+    async def _updated(self, update: CallUpdate) -> Document | Outcome:
+        """The document that an update puts in place of the present one."""
+        if update.ends:
+            self._log.note_verb("Update: completed")
+            return Outcome(EndedBy.AGENT)
+        try:
+            if update.url is None:
+                self._log.note_verb("Update: TwiML")
+                return parse_twiml(update.twiml or "", self._line.url)
+            self._log.note_verb(f"Update {update.url}")
+            return await self._callbacks.fetch("update", update.method, update.url, IN_PROGRESS)
+        except (WebhookFailed, DocumentRejected) as error:
+            self._log.warn(Warned(error.code, error.detail))
+            return Outcome(EndedBy.CARRIER)
+
+    async def _follow(self, document: Document) -> Outcome:
         try:
             for _ in range(DOCUMENT_LIMIT):
                 for verb in document.verbs:
                     following = await self._perform(verb)
+                    if self._update.done():
+                        return Outcome(EndedBy.CARRIER)  # nobody asks: the update decides what follows
                     if self._hung_up or isinstance(following, Outcome):
                         return following if isinstance(following, Outcome) else Outcome(EndedBy.CALLER)
                     if following is not None:
@@ -172,7 +218,7 @@ class CarrierCall:
                 await self._run(verb.stream, path, sid)
                 started.cancel()  # long done, unless the bridge lets its callback hang
             await self._tell(verb.stream, sid, "stream-stopped")
-        if verb.action is None or self._hung_up:
+        if verb.action is None or self._hung_up or self._update.done():
             return None
         return await self._callbacks.fetch("connect action", verb.method, verb.action, IN_PROGRESS)
 
@@ -213,6 +259,13 @@ class CarrierCall:
             self.streams.append(self._report(verb, path, stream, closed, opened_s))
         self._log.note_verb(f"stream ended: {self.streams[-1].closed_by}, {closed.code} {closed.reason}".rstrip())
 
+    def _closed_by(self, path: MediaPath, closed: SocketClosed) -> str:
+        if path.hung_up:
+            return "caller"
+        if self._update.done():
+            return "carrier"
+        return "network" if closed.code == NO_CLOSE_FRAME else "agent"
+
     def _report(
         self, verb: Stream, path: MediaPath, stream: MediaStream, closed: SocketClosed, opened_s: float
     ) -> StreamReport:
@@ -222,7 +275,7 @@ class CarrierCall:
             url=verb.url,
             opened_s=opened_s,
             closed_s=self._log.now_s(),
-            closed_by="caller" if path.hung_up else "network" if closed.code == NO_CLOSE_FRAME else "agent",
+            closed_by=self._closed_by(path, closed),
             close_code=closed.code,
             close_reason=closed.reason,
             frames_sent=traffic.frames_sent,

@@ -42,6 +42,8 @@ def _judge_say(number: int, step: Say, exchange: Exchange, report: CallReport) -
         yield _within(number, "the agent answers", step.answer_within_ms, exchange.onset_s)
     if step.stop_within_ms is not None:
         yield _within(number, "the agent stops", step.stop_within_ms, exchange.stop_s)
+    if step.goes_on_within_ms is not None:
+        yield _within(number, "the agent goes on", step.goes_on_within_ms, exchange.gone_on_s)
     wanted = [(word, True) for word in step.understood] + [(word, False) for word in step.not_understood]
     if not wanted:
         return

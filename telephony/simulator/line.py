@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from telephony.simulator.faults import Fault, Network
+from telephony.simulator.rest import Exchange
 from telephony.simulator.webhook import Address
 
 CALLER, CALLED = "+15550100001", "+15550100002"
@@ -35,6 +36,8 @@ class Line:
     """The carrier ends the call after so long."""
     faults: frozenset[Fault] = frozenset()
     network: Network = field(default_factory=Network)
+    exchange: Exchange = field(default_factory=Exchange)
+    """Where the call can be updated while it is live; a `RestApi` lets the bridge do so."""
 
     @property
     def address(self) -> Address:

@@ -22,6 +22,7 @@ class Exchange:
 
     `onset_s`: from the last audible sample of the caller to the first audible one of the answer. `stop_s`: from the
     first audible sample of the caller to the last audible one of what the agent was saying, None if he said nothing.
+    `gone_on_s`: from the last audible sample of the caller until the agent is heard: 0 if he was all the time.
     `cut_in`: the agent began to speak into the utterance.
     """
 
@@ -35,6 +36,7 @@ class Exchange:
     onset_s: float | None
     stop_s: float | None
     cut_in: bool
+    gone_on_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def exchanges(spoken: Sequence[Spoken], phrases: Sequence[Phrase]) -> tuple[Exch
                 onset_s=seconds(answer[0].start - words.end) if answer else None,
                 stop_s=_stop_s(words, phrases),
                 cut_in=bool(during) and not _interrupted(words, phrases),
+                gone_on_s=_gone_on_s(words, phrases),
             )
         )
     return tuple(found)
@@ -92,6 +95,11 @@ def _stop_s(words: Spoken, phrases: Sequence[Phrase]) -> float | None:
         return None
     last = max(phrase.end for phrase in phrases if phrase.start < words.end)
     return seconds(max(0, last - words.start))
+
+
+def _gone_on_s(words: Spoken, phrases: Sequence[Phrase]) -> float | None:
+    after = next((phrase for phrase in phrases if phrase.end > words.end), None)
+    return None if after is None else seconds(max(0, after.start - words.end))
 
 
 def gaps(runs: Sequence[Run], spoken: Sequence[Spoken]) -> tuple[Gap, ...]:

@@ -66,6 +66,10 @@ class MediaPath:
     def hang_up(self) -> None:
         """The call is over: say so, then close. `run` returns soon after."""
         self.hung_up = True
+        self.end()
+
+    def end(self) -> None:
+        """The stream is over: the same."""
         if self.stream is not None:
             self._send(self.stream.stop())
         self._pass(self._outward, self._close)

@@ -47,8 +47,8 @@ class WebhookMade:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """One media stream. `closed_by` is `caller` (the call ended on his side), `agent` or `network`; `close_code` 1006:
-    without a close frame. `unplayed_s`: audio that its end cut off."""
+    """One media stream. `closed_by` is `caller` (the call ended on his side), `carrier` (the call was updated), `agent`
+    or `network`; `close_code` 1006: without a close frame. `unplayed_s`: audio that its end cut off."""
 
     stream_sid: str
     url: str

@@ -18,6 +18,11 @@
     stop_within_ms = 500
 
     [[step]]
+    say = "cough.wav"             # a sound that is none of the agent's business, or "mm-hm"
+    interrupt_after_ms = 800
+    goes_on_within_ms = 1000      # the agent is heard again so soon after it
+
+    [[step]]
     press = "12#"
 
     [[step]]
@@ -37,6 +42,10 @@
     at_s = 3.0
     for_ms = 400
 
+    [echo]                        # the caller's handset lets him hear himself, and the agent too
+    level_db = -20
+    delay_ms = 180
+
 and, before the first table, `faults = ["no_stop"]` (see `telephony.simulator.faults`).
 """
 
@@ -44,7 +53,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -64,6 +73,8 @@ class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_most_ms: float = 10_000
     """How long to wait for the agent's speech that is to be interrupted."""
     stop_within_ms: float | None = None
+    goes_on_within_ms: float | None = None
+    """It was a cough or a backchannel: the agent is still heard, or again, so soon after its end."""
     answer_within_ms: float | None = None
     understood: tuple[str, ...] = ()
     not_understood: tuple[str, ...] = ()
@@ -109,6 +120,13 @@ _STEPS: Mapping[str, type[Step]] = {
 }
 
 
+class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The far end's handset or line returns what it plays."""
+
+    level_db: Annotated[float, msgspec.Meta(ge=-80, le=0)]
+    delay_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)]
+
+
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is expected of the call as a whole; None: nothing."""
 
@@ -132,6 +150,7 @@ class Script:
     expect: Expected = field(default_factory=Expected)
     faults: frozenset[Fault] = frozenset()
     network: Network = field(default_factory=Network)
+    echo: Echo | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,6 +161,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     expect: Expected = msgspec.field(default_factory=Expected)
     faults: frozenset[Fault] = frozenset()
     network: Network = msgspec.field(default_factory=Network)
+    echo: Echo | None = None
 
 
 def built_in_scripts() -> tuple[str, ...]:
@@ -178,6 +198,7 @@ def read_script(text: str, folder: Path) -> Script:
         content.expect,
         content.faults,
         content.network,
+        content.echo,
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.conversation.manners import Manners
 from app.settings import Settings, SettingsError
+from app.sip.settings import variables as sip_variables
 from app.telemetry.latency import STRICT
 from providers import registry
 from telephony.carriers import CARRIERS
@@ -73,6 +74,11 @@ def test_every_variable_that_is_wrong_is_named_at_once(wrong: dict[str, str]) ->
 def test_a_value_out_of_range_is_named_and_the_remedy_said(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{variable}: \S+ .*"):
         load(**{variable: value})
+
+
+def test_what_our_own_checks_say_stands_as_it_is() -> None:
+    with pytest.raises(SettingsError, match=r"^PUBLIC_URL: give the whole address.*\nREDACT_SHOWN: word: give any of"):
+        load(PUBLIC_URL="bridge.example.net", REDACT_SHOWN="word")
 
 
 def test_a_variable_called_environment_is_somebody_elses() -> None:
@@ -171,8 +177,16 @@ def test_the_example_lists_every_variable_that_anything_reads() -> None:
     secrets = {name for carrier in CARRIERS.values() for name in carrier.secret_variables}
     keys = {key for of_kind in registry.KEYS.values() for key in of_kind.values()}
     words_of_file_formats = {"START_STATE", "FINAL_STATE"}  # of an automaton as the recogniser writes it
-    wanted = VARIABLES | secrets | keys | variables_named_in("providers") - words_of_file_formats
+    wanted = VARIABLES | set(sip_variables()) | secrets | keys | variables_named_in("providers") - words_of_file_formats
     assert wanted - set(explained()) == set()
+
+
+def test_off_means_none_where_empty_means_unset() -> None:
+    manners = load(FILLER="off", BACKCHANNELS=" OFF ", SPECULATION="off").manners()
+    assert manners.filler == ""
+    assert manners.ear.backchannels == frozenset()
+    assert manners.speculation.depth == "off"
+    assert load(FILLER="", BACKCHANNELS="").manners().filler == Manners().filler
 
 
 def test_the_example_explains_every_variable_in_a_line() -> None:

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.calls.journal import CallEnded, ReplyStarted
+from app.calls.journal import CallEnded, ReplyStarted, TransferRequested
 from app.conversation.manners import Manners
-from app.conversation.turn import Deadlines
 from providers.base import Recognition, ReplyEvent, ReplyRequest, TextDelta, ToolCall
 from providers.errors import ProviderUnavailable
 from providers.scripted import Fault, ScriptedSpeechToText
@@ -100,7 +99,7 @@ def test_a_hand_over_is_recorded_as_one() -> None:
             call.line.speak(1.0)
             await call.until(call.running.done)
             assert call.replies[-1] == ("completed", "One moment.")
-            assert call.session.transfer_reason == "billing"
+            assert call.session.handover.reason == "billing"
             assert call.events(CallEnded)[0].reason == "transferred"
 
     run(scene())
@@ -124,6 +123,22 @@ def test_a_model_that_fails_every_time_is_given_up_after_the_apologies() -> None
     run(scene())
 
 
+def test_a_model_that_fails_every_time_hands_the_caller_on_where_somebody_can_take_over() -> None:
+    async def scene() -> None:
+        world = World().with_manners(transfer_to="+15550100009")
+        world.llm.faults = {n: Fault(0, ProviderUnavailable("scripted", "gone")) for n in range(2, 99)}
+        async with world.call() as call:
+            await call.greeting()
+            while not call.running.done():
+                call.line.speak(1.0)
+                await call.wait(8.0)
+            assert call.replies[-1] == ("completed", world.manners.handed_on)
+            assert [event.reason for event in call.events(TransferRequested)] == ["providers failed"]
+            assert call.events(CallEnded)[0].reason == "transferred"
+
+    run(scene())
+
+
 def test_a_voice_that_is_gone_for_good_ends_the_call_after_a_few_tries() -> None:
     async def scene() -> None:
         world = World()
@@ -138,8 +153,7 @@ def test_a_voice_that_is_gone_for_good_ends_the_call_after_a_few_tries() -> None
 
 def test_providers_that_hang_without_any_deadline_of_their_own_are_given_up_by_the_floors() -> None:
     async def scene() -> None:
-        patient = Deadlines(1e5, 1e5, 1e5, 1e5)
-        world = World(manners=Manners(think_s=2.0, deadlines=patient))
+        world = World(manners=Manners(think_s=2.0))
         world.llm.faults = {n: Fault(0, None) for n in range(1, 99)}
         world.tts.faults = {n: Fault(0, None) for n in range(1, 99)}
         async with world.call() as call:

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.calls.journal import AudioLost
+from app.calls.journal import AudioLost, ProviderFailed
 from app.conversation.state import Floor
 from providers.base import Recognition
-from providers.scripted import ScriptedSpeechToText
+from providers.errors import ProviderUnavailable
+from providers.scripted import Fault, ScriptedSpeechToText
 from telephony.audio import AudioFormat
 from tests.calls.world import World
 from tests.virtual import run
@@ -68,23 +69,60 @@ def test_a_recogniser_that_ends_turns_by_itself_takes_the_floor_from_the_agent_t
 
 @dataclass
 class SlowSpeechToText(ScriptedSpeechToText):
-    """Takes five seconds to open."""
+    """Takes its time to open, with a fault the first time only, and until `there_at` nobody is there at all."""
+
+    open_s: float = 4.0
+    there_at: float = 0.0
 
     @asynccontextmanager
     async def open(self, audio: AudioFormat) -> AsyncIterator[Recognition]:
-        await self.clock.sleep_until(self.clock.now() + 5.0)
+        if self.clock.now() < self.there_at:
+            raise ProviderUnavailable(self.name, "nobody there")
+        if self.fault is None or self.opened:
+            await self.clock.sleep_until(self.clock.now() + self.open_s)
         async with super().open(audio) as recognition:
             yield recognition
 
 
+def test_what_is_said_while_the_recogniser_is_slow_to_open_is_understood() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours",)).with_manners(greeting="Hi.")
+        world.stt = SlowSpeechToText(world.clock, world.texts, ends_turn=False)
+        async with world.call() as call:
+            await call.greeting()
+            await call.wait(2.0)
+            call.line.speak(1.0)
+            await call.until(lambda: bool(call.said))
+            assert call.said == ["what are your opening hours"]
+            assert not call.events(AudioLost)
+
+    run(scene())
+
+
 def test_audio_that_nobody_could_recognise_is_recorded_as_lost() -> None:
     async def scene() -> None:
-        world = World()
-        world.stt = SlowSpeechToText(world.clock, ends_turn=False)
+        world = World().with_manners(failures=1000, silence_s=60.0)
+        world.stt = SlowSpeechToText(world.clock, ends_turn=False, there_at=world.clock.now() + 20.0)
         async with world.call() as call:
-            await call.wait(6.0)
-            lost = call.events(AudioLost)
-            assert [event.reason for event in lost] == ["no recogniser"]
-            assert 1900 < lost[0].lost_ms < 2100
+            await call.wait(29.0)
+            (lost,) = call.events(AudioLost)
+            assert lost.replayed_ms == 500  # of the silence, which is all that there was
+            assert 4_000 <= lost.lost_ms < 6_100
+
+    run(scene())
+
+
+def test_a_turn_that_ends_while_the_recogniser_is_replaced_waits_for_its_words() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours",)).with_manners(greeting="Hi.")
+        gone = Fault(1, ProviderUnavailable("scripted", "gone"))
+        world.stt = SlowSpeechToText(world.clock, world.texts, ends_turn=False, fault=gone, open_s=2.0)
+        async with world.call() as call:
+            await call.greeting()
+            await call.wait(0.5)
+            call.line.speak(1.0)
+            await call.until(lambda: bool(call.said))
+            assert call.said == ["what are your opening hours"]
+            assert [failed.error for failed in call.events(ProviderFailed)] == ["ProviderUnavailable"]
 
     run(scene())

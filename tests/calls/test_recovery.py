@@ -132,3 +132,45 @@ def test_a_notice_that_was_about_to_start_is_said_over_the_next_stream_whoever_t
             assert call.replies == [("completed", "This call is recorded.")]
 
     run(scene())
+
+
+def test_after_a_line_was_gone_for_a_while_the_caller_is_asked_what_he_said() -> None:
+    async def scene() -> None:
+        async with World().call() as call:
+            await call.greeting()
+            call.line.drop()
+            await call.wait(2.0)
+            call.connect()
+            await call.until_heard_out()
+            assert call.replies[-1] == ("completed", call.world.manners.ask_again)
+
+    run(scene())
+
+
+def test_a_moment_without_a_line_is_bridged_by_what_the_settings_say_or_by_nothing() -> None:
+    async def scene(bridge: str) -> list[tuple[str, str]]:
+        async with World().with_manners(bridge=bridge).call() as call:
+            await call.greeting()
+            call.line.drop()
+            await call.wait(0.2)
+            call.connect()
+            await call.wait(5.0)
+            return call.replies[1:]
+
+    assert run(scene("Here I am again.")) == [("completed", "Here I am again.")]
+    assert run(scene("")) == []
+
+
+def test_a_stream_that_replaces_a_living_one_is_no_loss() -> None:
+    async def scene() -> None:
+        async with World().call() as call:
+            await call.greeting()
+            call.line.drop()
+            await call.wait(0.2)
+            call.connect()
+            await call.wait(3.0)
+            call.connect()
+            await call.wait(3.0)
+            assert len(call.replies) == 1
+
+    run(scene())

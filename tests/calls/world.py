@@ -13,6 +13,8 @@ from app.conversation.services import Providers, Services
 from app.conversation.session import CallSession
 from app.conversation.tools import Toolbox
 from app.telemetry.metrics import Metrics
+from providers.base import ProviderContext
+from providers.resilience.recognisers import RecogniserChain
 from providers.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from telephony.carrier import CallOffered
 from telephony.clock import LoopClock
@@ -37,9 +39,13 @@ class World:
         self.metrics = Metrics()
         self.phrasebook = Phrasebook()
 
+    def recogniser(self) -> RecogniserChain:
+        """The recogniser as the registry gives it to the bridge."""
+        return RecogniserChain([self.stt], ProviderContext({}, self.clock, instruments=self.metrics))
+
     def services(self) -> Services:
         return Services(
-            providers=Providers(self.stt, self.llm, self.tts),
+            providers=Providers(self.recogniser(), self.llm, self.tts),
             activity=EnergyDetector(self.clock),
             toolbox=self.toolbox,
             phrasebook=self.phrasebook,

@@ -52,20 +52,31 @@ VENDORS: dict[tuple[str, str], Callable[[], Vendor]] = {
 }
 """Kind and name of a provider, and the vendor that stands in for the real one."""
 
+VARIANTS: dict[str, dict[str, tuple[str, Mapping[str, str]]]] = {
+    "stt": {"deepgram-flux": ("deepgram", {"DEEPGRAM_MODEL": "flux-general-en"})}
+}
+"""Kind, a name of its own, and the provider it stands for with the settings that make it speak another protocol."""
+
 WITHIN_S = 60.0
 """For one scene; only ever reached by a provider that hangs."""
 
 
 def every(kind: str) -> pytest.MarkDecorator:
     """Run a test with the name of each provider of a kind."""
-    return pytest.mark.parametrize("name", list(PROVIDERS[kind]))
+    return pytest.mark.parametrize("name", [*PROVIDERS[kind], *VARIANTS.get(kind, ())])
+
+
+def registered_name(kind: str, name: str) -> str:
+    """What the provider itself is called."""
+    return VARIANTS.get(kind, {}).get(name, (name, {}))[0]
 
 
 def provider(kind: str, name: str) -> Any:
     """The provider, not entered yet; skips the test if this machine lacks what it needs."""
+    name, settings = VARIANTS.get(kind, {}).get(name, (name, {}))
     try:
         if (kind, name) in VENDORS:
-            return _Hosted(kind, name, VENDORS[kind, name]())
+            return _Hosted(kind, name, VENDORS[kind, name](), settings)
         return _build(kind, name, ENVIRONMENT)
     except ProviderMisconfigured as lacking:
         if lacking.variable in KEYS[kind].values() or "install" in lacking.remedy:
@@ -80,8 +91,9 @@ def _build(kind: str, name: str, environment: Mapping[str, str]) -> Any:
 class _Hosted:
     """A provider together with its vendor: entered and left as one."""
 
-    def __init__(self, kind: str, name: str, vendor: Vendor) -> None:
-        alone = _build(kind, name, vendor.environment)
+    def __init__(self, kind: str, name: str, vendor: Vendor, settings: Mapping[str, str]) -> None:
+        alone = _build(kind, name, {**vendor.environment, **settings})
+        self._settings = settings
         self.name = alone.name
         if kind != "llm":
             self.formats = alone.formats
@@ -92,7 +104,7 @@ class _Hosted:
     async def __aenter__(self) -> Any:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._vendor)
-            provider = _build(*self._registered, self._vendor.environment)
+            provider = _build(*self._registered, {**self._vendor.environment, **self._settings})
             entered = await stack.enter_async_context(provider)
             self._open = stack.pop_all()
         return entered

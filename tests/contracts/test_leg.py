@@ -1,4 +1,4 @@
-"""What every leg promises to the session, be it a media websocket or the line that whole-call tests use.
+"""What every leg promises to the session, be it a media websocket, a SIP call or the line that whole-call tests use.
 
 A scene sees the leg from both ends: as its session, and as the far end, which counts what leaves.
 """
@@ -6,6 +6,7 @@ A scene sees the leg from both ends: as its session, and as the far end, which c
 import asyncio
 import json
 from base64 import b64decode
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -15,12 +16,15 @@ from hypothesis import strategies as st
 
 from app.web.websocket_leg import MediaLimits, WebsocketLeg
 from telephony.audio import FRAME_BYTES, TELEPHONE
-from telephony.carrier import CarrierCommand, CarrierEvent, DigitPressed, MediaStarted, PlaceMark, PlayAudio
+from telephony.carrier import CarrierCommand, CarrierEvent, DigitPressed, PlaceMark, PlayAudio
 from telephony.carriers.twilio import TWILIO
 from telephony.clock import LoopClock
 from telephony.leg import Leg
-from tests.app.web.doubles import STREAM, ScriptedPlayout, SocketPeer, TallyCounters, run_virtual, start
+from telephony.sip.leg import SipLeg
+from tests.app.web.doubles import STREAM, ScriptedPlayout, ShortPeer, SocketPeer, TallyCounters, run_virtual, start
 from tests.doubles import Line
+from tests.legs import all_events, listening
+from tests.telephony.sip.doubles import Conference, ToyRing
 
 FRAME_S = 0.02
 
@@ -46,17 +50,17 @@ class FarEnd(Protocol):
 
 
 class WebsocketFarEnd:
-    def __init__(self) -> None:
-        self.peer = SocketPeer()
+    def __init__(self, peer: SocketPeer | None = None, short_way: ShortPeer | None = None) -> None:
+        self.peer = peer or SocketPeer()
         patient = MediaLimits(silence_s=600)
-        self.leg = WebsocketLeg(TWILIO, self.peer.receive, self.peer.send, LoopClock(), TallyCounters(), patient)
+        self.leg = WebsocketLeg(
+            TWILIO, self.peer.receive, self.peer.send, LoopClock(), TallyCounters(), patient, short_way
+        )
 
     async def opened(self) -> None:
         await self.peer.receive()  # websocket.connect, which the endpoint takes
         self.peer.says(start())
-        started = await anext(self.leg)
-        assert isinstance(started, MediaStarted)
-        self.leg.open(started)
+        assert await self.leg.started() is not None
 
     def press(self, digit: str) -> None:
         self.peer.says(json.dumps({"event": "dtmf", "streamSid": STREAM, "dtmf": {"digit": digit}}))
@@ -78,6 +82,12 @@ class WebsocketFarEnd:
                 return str(event)
 
 
+class ShortFarEnd(WebsocketFarEnd):
+    def __init__(self) -> None:
+        peer = ShortPeer()
+        super().__init__(peer, peer)
+
+
 class LineFarEnd:
     def __init__(self) -> None:
         self.leg = Line(LoopClock())
@@ -96,7 +106,40 @@ class LineFarEnd:
         return [item[:1].hex() if isinstance(item, bytes) else item.removeprefix("mark ") for _, item in self.leg._far]
 
 
-legs = pytest.mark.parametrize("far_end", [WebsocketFarEnd, LineFarEnd], ids=["websocket", "line"])
+class SipFarEnd:
+    def __init__(self) -> None:
+        self.ring = ToyRing()
+        self.leg = SipLeg(self.ring, LoopClock())
+        self.leg._marks = NotedMarks(self.ring.log)
+
+    async def opened(self) -> None:
+        Conference(self.leg, self.ring).run()
+
+    def press(self, digit: str) -> None:
+        self.leg.press(digit)
+
+    def go(self) -> None:
+        self.leg.close()
+
+    def sent(self) -> list[str]:
+        # Closing empties the ring, too: that is no clear of the session's.
+        return self.ring.log[:-1] if self.leg.closed else list(self.ring.log)
+
+
+class NotedMarks(deque[tuple[int, str]]):
+    """Marks never leave a SIP leg: they are noted where they would."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__()
+        self._log = log
+
+    def append(self, mark: tuple[int, str]) -> None:
+        self._log.append(mark[1])
+        super().append(mark)
+
+
+LEGS = {"websocket": WebsocketFarEnd, "short way": ShortFarEnd, "sip": SipFarEnd, "line": LineFarEnd}
+legs = pytest.mark.parametrize("far_end", LEGS.values(), ids=LEGS)
 MakeFarEnd = Callable[[], FarEnd]
 
 
@@ -123,10 +166,6 @@ def frames(byte: int, count: int, since: float) -> list[tuple[float, CarrierComm
     return [(since + number * FRAME_S, audio(byte)) for number in range(count)]
 
 
-async def read(leg: Leg) -> list[CarrierEvent]:
-    return [event async for event in leg]
-
-
 async def settled() -> None:
     """Everything that can happen now has happened."""
     await asyncio.sleep(0.001)
@@ -146,11 +185,29 @@ def test_events_come_in_order_until_the_path_is_gone(far_end: MakeFarEnd) -> Non
     async def scene(end: FarEnd) -> None:
         for digit in "159":
             end.press(digit)
-        events = aiter(end.leg)
-        assert [await anext(events) for _ in range(3)] == [DigitPressed(digit) for digit in "159"]
-        end.go()
-        assert await anext(events, None) is None
-        assert await read(end.leg) == []
+        async with listening(end.leg) as heard:
+            assert await heard.next(3) == [DigitPressed(digit) for digit in "159"]
+            end.press("0")
+            assert await heard.next() == [DigitPressed("0")]
+            end.go()
+            assert await heard.next() == []
+        assert await all_events(end.leg) == []
+
+    on(far_end, scene)
+
+
+@legs
+def test_what_the_listener_raises_ends_the_listening_and_is_raised_there(far_end: MakeFarEnd) -> None:
+    async def scene(end: FarEnd) -> None:
+        def take(event: CarrierEvent) -> None:
+            raise ValueError(event)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(end.leg.play(ScriptedPlayout()))
+            asyncio.get_running_loop().call_later(0.1, end.press, "7")
+            with pytest.raises(ValueError, match="7"):
+                await end.leg.listen(take)
+            end.leg.close()
 
     on(far_end, scene)
 
@@ -232,8 +289,8 @@ def test_nothing_of_a_cleared_reply_leaves_after_its_clear(
             group.create_task(end.leg.play(playout))
             await asyncio.sleep(cut_after_s)
             playout.timed.clear()
-            end.leg.clear()
             before = len(end.sent())
+            end.leg.clear()
             await asyncio.sleep(pause_s)
             playout.timed.extend(frames(2, 5, clock.now()))
             end.leg.wake()
@@ -250,7 +307,7 @@ def test_close_ends_reading_and_playing_and_may_be_said_again(far_end: MakeFarEn
         now = LoopClock().now()
         playout = ScriptedPlayout(*frames(1, 100, now + 1))
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(read(end.leg))
+            reading = group.create_task(all_events(end.leg))
             group.create_task(end.leg.play(playout))
             await settled()
             end.leg.close()
@@ -271,7 +328,7 @@ def test_a_closed_leg_plays_nothing_and_takes_every_call(far_end: MakeFarEnd) ->
         end.leg.wake()
         await end.leg.play(ScriptedPlayout((now, audio(1))))
         assert end.sent() == []
-        assert await read(end.leg) == []
+        assert await all_events(end.leg) == []
 
     on(far_end, scene)
 
@@ -281,7 +338,7 @@ def test_a_far_end_that_goes_ends_reading_and_playing_without_an_error(far_end: 
     async def scene(end: FarEnd) -> None:
         playout = ScriptedPlayout(*frames(1, 100, LoopClock().now()))
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(read(end.leg))
+            reading = group.create_task(all_events(end.leg))
             group.create_task(end.leg.play(playout))
             await asyncio.sleep(0.05)
             end.go()

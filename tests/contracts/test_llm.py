@@ -12,6 +12,7 @@ from providers.base import (
     CallerMessage,
     LanguageModel,
     Message,
+    Progress,
     ReplyCompleted,
     ReplyEvent,
     ReplyRequest,
@@ -21,6 +22,7 @@ from providers.base import (
     ToolSpec,
 )
 from tests.contracts.registered import every, leaving_nothing, provider
+from tests.streams import results
 
 NOTHING = {"type": "object", "properties": {}}
 WHEN = {"type": "object", "properties": {"day": {"type": "string"}, "time": {"type": "string"}}}
@@ -65,7 +67,14 @@ def asked(*messages: Message) -> ReplyRequest:
 
 
 async def reply(model: LanguageModel, *messages: Message) -> tuple[ReplyEvent, ...]:
-    return tuple([event async for event in model.reply(asked(*messages))])
+    return tuple([event async for event in results(model.reply(asked(*messages)))])
+
+
+async def result_of(stream: AsyncGenerator[ReplyEvent, None]) -> ReplyEvent | None:
+    """The next event that is more than a sign of life."""
+    while isinstance(event := await anext(stream, None), Progress):
+        pass
+    return event
 
 
 def as_message(events: tuple[ReplyEvent, ...]) -> AgentMessage:
@@ -178,7 +187,7 @@ def test_a_reply_that_is_closed_early_stops_and_harms_no_other(name: str) -> Non
         async with provider("llm", name) as model:
             whole = await reply(model, BOOKING[1])
             for events_taken in range(3):
-                stream = model.reply(asked(BOOKING[1]))
+                stream = results(model.reply(asked(BOOKING[1])))
                 for _ in range(events_taken):
                     await anext(stream)
                 await stream.aclose()
@@ -205,7 +214,7 @@ def test_a_reply_that_is_cancelled_while_it_waits_harms_no_other(name: str) -> N
 @every("llm")
 def test_replies_to_two_calls_at_once_do_not_mix(name: str) -> None:
     async def events_of(stream: AsyncGenerator[ReplyEvent, None]) -> tuple[ReplyEvent, ...]:
-        return tuple([event async for event in stream])
+        return tuple([event async for event in results(stream)])
 
     async def scene() -> None:
         async with provider("llm", name) as model:
@@ -215,8 +224,8 @@ def test_replies_to_two_calls_at_once_do_not_mix(name: str) -> None:
                     group.create_task(events_of(model.reply(asked(message)))) for message in (BOOKING[1], CANCELLING[2])
                 ]
             assert [task.result() for task in both] == alone
-            one, other = model.reply(asked(BOOKING[1])), model.reply(asked(CANCELLING[2]))
-            mixed = [(await anext(one, None), await anext(other, None)) for _ in range(max(map(len, alone)))]
+            one, other = results(model.reply(asked(BOOKING[1]))), results(model.reply(asked(CANCELLING[2])))
+            mixed = [(await result_of(one), await result_of(other)) for _ in range(max(map(len, alone)))]
             assert mixed == list(zip_longest(*alone))
 
     leaving_nothing(scene())

@@ -7,6 +7,7 @@ import pytest
 
 from providers.base import SpeechChunk, TextToSpeech
 from tests.contracts.registered import every, leaving_nothing, provider
+from tests.streams import results
 
 HOURS = "We are open from Monday to Friday, from nine o'clock in the morning until five in the afternoon."
 OFFER = "Shall I book it?"
@@ -28,7 +29,7 @@ async def pieces(*texts: str) -> AsyncIterator[str]:
 
 
 async def speech(voice: TextToSpeech, *texts: str) -> list[SpeechChunk]:
-    return [chunk async for chunk in voice.speak(pieces(*texts), voice.formats()[0])]
+    return [chunk async for chunk in results(voice.speak(pieces(*texts), voice.formats()[0]))]
 
 
 def words(chunks: Sequence[SpeechChunk]) -> list[str]:
@@ -63,7 +64,7 @@ def test_yields_whole_samples_with_words_placed_where_they_sound_in_any_format_i
         async with provider("tts", name) as voice:
             for audio in voice.formats():
                 at, word_starts, ends = 0, [], []
-                async for chunk in voice.speak(pieces(HOURS, OFFER), audio):
+                async for chunk in results(voice.speak(pieces(HOURS, OFFER), audio)):
                     length = audio.samples(len(chunk.audio))  # raises on a partial sample
                     for word in chunk.words:
                         assert 0 <= word.start <= length
@@ -90,7 +91,7 @@ def test_speaks_the_first_piece_before_it_gets_the_second(name: str) -> None:
 
         async with provider("tts", name) as voice:
             chunks = []
-            async for chunk in voice.speak(slowly(), voice.formats()[0]):
+            async for chunk in results(voice.speak(slowly(), voice.formats()[0])):
                 chunks.append(chunk)
                 if len(words(chunks)) == len(HOURS.split()):
                     heard.set()
@@ -120,10 +121,10 @@ def test_speech_that_is_closed_early_asks_for_no_more_text_and_harms_no_other(na
                 yield OFFER
 
         async with provider("tts", name) as voice:
-            unheard = voice.speak(endless(), voice.formats()[0])
+            unheard = results(voice.speak(endless(), voice.formats()[0]))
             await unheard.aclose()
             assert given == []
-            cut = voice.speak(endless(), voice.formats()[0])
+            cut = results(voice.speak(endless(), voice.formats()[0]))
             await anext(cut)
             before = len(given)
             await cut.aclose()

@@ -1,4 +1,5 @@
-"""Deepgram on loopback: `/v1/listen` and `/v2/listen` as the vendor documents them, with an ear of its own.
+"""Deepgram on loopback: `/v1/listen` (live and prerecorded) and `/v2/listen` as the vendor documents them, with an ear
+of its own.
 
 Words are tones, one frequency each (`say`), so what is recognised is what really arrived: lost audio is a lost or a
 clipped word, audio sent twice a word said twice. Anything else that is loud gets words too, the same for the same
@@ -7,6 +8,7 @@ sound. Faults are dealt to connections in the order in which they come.
 
 import asyncio
 import json
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -359,8 +361,63 @@ def mute(line: Line) -> None:
     line.mute = True
 
 
+class _Door(ServerConnection):
+    """Websockets and, on the same port, POST requests, which websockets knows nothing of."""
+
+    vendor: "FakeDeepgram"
+    _posted = b""
+
+    def data_received(self, data: bytes) -> None:
+        if not self._posted and not data.startswith(b"POST "):
+            super().data_received(data)
+            return
+        self._posted += data
+        head, found, body = self._posted.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        if found and len(body) >= int(headers.get("content-length", "0")):
+            self._posted = b""
+            self.vendor.posts.append(Post(lines[0].split(" ")[1], headers, body))
+            self.loop.call_later(self.vendor.batch_s, self._answer, self.vendor.posts[-1])
+
+    def _answer(self, post: "Post") -> None:
+        status, headers, body = self.vendor.transcribe(post)
+        lines = [f"{name}: {value}" for name, value in {**headers, "content-length": len(body)}.items()]
+        head = "\r\n".join((f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""))
+        self.transport.write(head.encode() + body)
+
+
+@dataclass(frozen=True)
+class Post:
+    """A request for prerecorded recognition."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.path).query)
+
+    def audio(self) -> bytes | None:
+        """The samples of a µ-law WAV file at 8 kHz; None for anything else."""
+        if self.body[:4] + self.body[8:16] != b"RIFFWAVEfmt " or len(self.body) != 8 + _le32(self.body, 4):
+            return None
+        encoding, channels, rate = struct.unpack_from("<HHI", self.body, 20)
+        at = 12
+        while at + 8 <= len(self.body) and self.body[at : at + 4] != b"data":
+            at += 8 + _le32(self.body, at + 4) + _le32(self.body, at + 4) % 2
+        samples = self.body[at + 8 : at + 8 + _le32(self.body, at + 4)]
+        return samples if (encoding, channels, rate) == (7, 1, RATE) else None
+
+
+def _le32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
 class FakeDeepgram:
-    """The vendor. `faults` and `refusals` are dealt out one per connection; None is a good one."""
+    """The vendor. `faults` and `refusals` are dealt out one per connection; None is a good one. `batch_refusals` are
+    dealt to prerecorded requests."""
 
     def __init__(self, quiet_s: float = 10.0, noisy: bool = False) -> None:
         self.quiet_s = quiet_s
@@ -369,6 +426,10 @@ class FakeDeepgram:
         self.upgrades: list[Request] = []
         self.faults: deque[Fault | None] = deque()
         self.refusals: deque[Refusal | None] = deque()
+        self.posts: list[Post] = []
+        self.batch_s = 0.0
+        self.batch_refusals: deque[Refusal | bytes] = deque()
+        """A refusal, or the body of an answer that is none."""
         self.admitted = asyncio.Event()
         """Cleared, upgrades are not answered."""
         self.admitted.set()
@@ -387,6 +448,30 @@ class FakeDeepgram:
         body = json.dumps({"err_code": refusal.headers.get("dg-error", ""), "err_msg": "no", "request_id": "7c1f"})
         headers = Headers([*refusal.headers.items(), ("Content-Length", str(len(body)))])
         return Response(refusal.status, HTTPStatus(refusal.status).phrase, headers, body.encode())
+
+    def transcribe(self, post: Post) -> tuple[int, Mapping[str, str], bytes]:
+        """The answer to a prerecorded request."""
+        refusal = self.batch_refusals.popleft() if self.batch_refusals else None
+        sound = post.audio()
+        if post.headers.get("authorization") != f"Token {KEY}":
+            refusal = Refusal(401, {"dg-error": "INVALID_AUTH"})
+        elif not post.path.startswith("/v1/listen?"):
+            refusal = Refusal(404)
+        elif sound is None or post.query["model"][0].startswith("flux"):
+            refusal = Refusal(400, {"dg-error": "Bad Request"})
+        if isinstance(refusal, bytes):
+            return 200, {"content-type": "application/json"}, refusal
+        if refusal is not None or sound is None:
+            refused = refusal or Refusal(400)
+            return refused.status, refused.headers, json.dumps({"err_code": "NO", "err_msg": "no"}).encode()
+        ear = ToneEar()
+        for _ in ear.hear(sound + silence(10)):
+            pass
+        ear.flush()
+        words = [word.as_json() for word in ear.words]
+        said = {"transcript": " ".join(word.text for word in ear.words), "confidence": 0.97, "words": words}
+        answer = {"metadata": {"request_id": "7c1f"}, "results": {"channels": [{"alternatives": [said]}]}}
+        return 200, {"content-type": "application/json"}, json.dumps(answer).encode()
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert socket.request is not None
@@ -438,11 +523,13 @@ class FakeDeepgram:
 
     async def __aenter__(self) -> Self:
         """Serve on a free port of loopback."""
+        door = type("Door", (_Door,), {"vendor": self})
         self._server = await serve(
             self._serve,
             "127.0.0.1",
             0,
             process_request=self._admit,
+            create_connection=door,
             compression=None,
             close_timeout=1,
             ping_interval=None,

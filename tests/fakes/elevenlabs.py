@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import groupby
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,11 +24,26 @@ from websockets.http11 import Request, Response
 KEY = "sk_test_key"
 VOICE = "voice-1"
 CHARACTER_SAMPLES = 160  # 20 ms
+_NO_CHARACTERS = bytes(range(0x7F, 0x100))
+"""Both zeros of µ-law among them."""
+
+
+def sound(text: str) -> bytes:
+    """How `text` is spoken."""
+    return b"".join(bytes([code if code < 128 else 128 + code % 128]) * CHARACTER_SAMPLES for code in map(ord, text))
 
 
 def spelled(audio: bytes) -> str:
     """The text that was made into `audio`."""
     return "".join(map(chr, audio[::CHARACTER_SAMPLES]))
+
+
+def heard(recording: bytes) -> str:
+    """What somebody understood who heard this speech, with the silence of a line before, behind and anywhere within it.
+    Of a character that broke off, less than half is none."""
+    speech = recording.translate(None, _NO_CHARACTERS)
+    runs = ((code, len(list(run))) for code, run in groupby(speech))
+    return "".join(chr(code) * round(length / CHARACTER_SAMPLES) for code, length in runs)
 
 
 @dataclass
@@ -247,9 +263,7 @@ class FakeElevenLabs:
 
     def _chunks(self, piece: str) -> Iterator[dict[str, Any]]:
         said = " ".join(self.normalize.get(word, word) for word in piece.split(" "))
-        audio = b"".join(
-            bytes([code if code < 128 else 128 + code % 128]) * CHARACTER_SAMPLES for code in map(ord, said)
-        )
+        audio = sound(said)
         sizes = iter(self.chunks)
         size, start = 1, 0
         while start < len(audio):

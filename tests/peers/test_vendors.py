@@ -1,8 +1,11 @@
 """A whole call with a vendor for each part: the real SDKs, the real bridge, and faithful fakes of the vendors."""
 
 import asyncio
+import re
 import wave
 from pathlib import Path
+
+import httpx
 
 from telephony.clock import MonotonicClock
 from telephony.codecs.g711 import decode_mulaw
@@ -50,7 +53,7 @@ def write_question(path: Path, words: str) -> None:
 def test_a_call_is_held_by_the_three_vendors_that_their_keys_choose(tmp_path: Path) -> None:
     write_question(tmp_path / "question.wav", "red seven blue")
 
-    async def scene() -> CallReport:
+    async def scene() -> tuple[CallReport, str]:
         async with (
             FakeDeepgram() as ear,
             FakeAnthropic(said(GREETING), said(ANSWER)) as mind,
@@ -59,9 +62,13 @@ def test_a_call_is_held_by_the_three_vendors_that_their_keys_choose(tmp_path: Pa
             keys = {**ear.environment, **mind.environment, **voice.environment}
             async with bridge(tmp_path, **keys) as url:
                 line = Line(url=url, allow_plain_ws=True)
-                return await place_call(line, read_script(SCRIPT, tmp_path), MonotonicClock())
+                report = await place_call(line, read_script(SCRIPT, tmp_path), MonotonicClock())
+                async with httpx.AsyncClient() as http:
+                    return report, (await http.get(f"{url}/metrics")).text
 
-    report = asyncio.run(scene())
+    report, metrics = asyncio.run(scene())
+    told = set(re.findall(r'^sidetone_buffer_fill{buffer="(\w+)"}', metrics, re.MULTILINE))
+    assert told == {"recogniser", "replay", "text", "playout"}
     assert not report.failed, report.failed
     answered = next(event.fields for event in report.events if event.kind == "call_answered")
     assert answered["providers"] == {"stt": "deepgram", "llm": "anthropic", "tts": "elevenlabs"}

@@ -11,6 +11,7 @@ from providers import registry
 from providers.base import (
     Grammar,
     ProviderContext,
+    SpeechChunk,
     TextToSpeech,
 )
 from providers.errors import ProviderMisconfigured
@@ -79,7 +80,13 @@ async def words_of(voice: TextToSpeech, text: str) -> list[str]:
     async def once() -> AsyncIterator[str]:
         yield text
 
-    return [word.text async for chunk in voice.speak(once(), TELEPHONE) for word in chunk.words]
+    async with voice:
+        return [
+            word.text
+            async for chunk in voice.speak(once(), TELEPHONE)
+            if isinstance(chunk, SpeechChunk)
+            for word in chunk.words
+        ]
 
 
 def test_a_toy_provider_is_one_file_and_one_line(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +162,31 @@ def test_every_name_in_the_tables_belongs_to_a_provider() -> None:
     for kind in KINDS:
         assert registry.EMBEDDED[kind] in registry.PROVIDERS[kind]
         assert set(registry.KEYS[kind]) <= set(registry.PROVIDERS[kind])
+
+
+def test_several_names_are_one_provider_that_asks_them_in_order(packages: Path) -> None:
+    (packages / "toy_voice.py").write_text(TOY_VOICE)
+    install(packages, "tts", "toy", "toy_voice:create")
+    _, _, voice, chosen = registry.build_all({**SCRIPTED, "tts": "toy, scripted"}, context())
+    assert voice.name == "toy,scripted"
+    assert chosen["tts"] == "toy, scripted (TTS_PROVIDER=toy, scripted)"
+    assert run(words_of(voice, "one two")) == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", ["llm", "tts"])
+def test_naming_a_provider_twice_is_blamed_on_the_variable(kind: str) -> None:
+    with pytest.raises(ProviderMisconfigured) as refused:
+        registry.build_all({**SCRIPTED, kind: "scripted,scripted"}, context())
+    assert refused.value.variable == f"{kind.upper()}_PROVIDER"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("LLM_GAP_S", "soon"), ("TTS_CONNECT_S", "0"), ("TTS_GIVE_UP_S", "inf")]
+)
+def test_a_deadline_that_is_no_time_is_blamed_on_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(ProviderMisconfigured) as refused:
+        registry.build_all(SCRIPTED, context(**{variable: value}))
+    assert refused.value.variable == variable
 
 
 @dataclass

@@ -90,7 +90,7 @@ def test_the_lead_is_filled_at_once_and_then_kept() -> None:
     pacer.queue(sound(16_000))
     assert len(played(pacer.due(0.0))) == LEAD_MS * 8
     assert pacer.due(0.0) == ()
-    assert pacer.next_due(0.0) == pytest.approx(0.04)
+    assert pacer.next_due(0.0) == pytest.approx(0.06)
     assert len(played(pacer.due(0.04))) == 2 * FRAME_BYTES
 
 

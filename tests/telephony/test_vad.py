@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from telephony.audio import MULAW_SILENCE
+from telephony.clock import LoopClock
 from telephony.codecs.g711 import encode_mulaw, mulaw_to_float
 from telephony.silero import CHUNK_SAMPLES, CONTEXT_SAMPLES, STATE_SIZE, Silero
-from telephony.vad import BACKLOG_CHUNKS, CHUNKS_PER_TICK, QUIETEST_DBFS, TICK_S, Channel, VoiceActivity, VoiceFrame
+from telephony.vad import (
+    BACKLOG_CHUNKS,
+    CHUNK_S,
+    CHUNKS_PER_TICK,
+    QUIETEST_DBFS,
+    Channel,
+    VoiceActivity,
+    VoiceFrame,
+)
+from tests.virtual import run as in_virtual_time
 
 SPEECH = np.load(Path(__file__).parent / "golden" / "silero_8k.npz")["mulaw"].tobytes()
 SILENCE = bytes([MULAW_SILENCE])
@@ -37,10 +47,10 @@ def listen(activity: VoiceActivity) -> tuple[Channel, list[VoiceFrame]]:
 
 
 def hear(activity: VoiceActivity, channel: Channel, audio: bytes, now: float = 0.0) -> float:
-    """Feed `audio` in real time, a tick every 32 ms; returns the time it ended."""
+    """Feed `audio` in real time, a tick after each chunk; returns the time it ended."""
     for at in range(0, len(audio), CHUNK_SAMPLES):
         channel.feed(audio[at : at + CHUNK_SAMPLES])
-        now += TICK_S
+        now += CHUNK_S
         activity.tick(now)
     return now
 
@@ -195,7 +205,9 @@ def test_a_late_tick_catches_up_and_dates_what_it_missed() -> None:
     channel, frames = listen(activity)
     channel.feed(SPEECH[: 4 * CHUNK_SAMPLES])
     activity.tick(10.0)
-    assert [frame.now for frame in frames] == pytest.approx([10.0 - 3 * TICK_S, 10.0 - 2 * TICK_S, 10.0 - TICK_S, 10.0])
+    assert [frame.now for frame in frames] == pytest.approx(
+        [10.0 - 3 * CHUNK_S, 10.0 - 2 * CHUNK_S, 10.0 - CHUNK_S, 10.0]
+    )
 
 
 def test_a_burst_does_not_turn_time_back() -> None:
@@ -282,38 +294,33 @@ def test_a_call_may_end_another_from_within_a_frame() -> None:
 # The clock
 
 
-class SteppedClock:
-    """Time passes only in `sleep_until`; some of the sleeps last too long. Ends by cancelling its sleeper."""
+def told_at(fed: dict[int, int]) -> list[float]:
+    """When frames are told, in virtual milliseconds, if so many chunks are fed at those milliseconds."""
 
-    def __init__(self, overslept_s: list[float]) -> None:
-        self.time = 100.0
-        self.deadlines: list[float] = []
-        self._overslept_s = overslept_s
+    async def scene() -> list[float]:
+        clock, activity = LoopClock(), VoiceActivity()
+        began = clock.now()
+        told: list[float] = []
+        channel = activity.open(lambda frame: told.append(round((clock.now() - began) * 1000, 3)), no_failure)
+        running = asyncio.create_task(activity.run(clock))
+        for at_ms, chunks in fed.items():
+            await clock.sleep_until(began + at_ms / 1000)
+            channel.feed(SPEECH[: chunks * CHUNK_SAMPLES])
+        await asyncio.sleep(0.1)
+        running.cancel()
+        return told
 
-    def now(self) -> float:
-        return self.time
-
-    async def sleep_until(self, deadline: float) -> None:
-        if not self._overslept_s:
-            raise asyncio.CancelledError
-        self.deadlines.append(deadline)
-        self.time = deadline + self._overslept_s.pop(0)
-
-
-def run(activity: VoiceActivity, clock: SteppedClock) -> list[float]:
-    """The deadlines, in ticks from the start."""
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(activity.run(clock))
-    return [round((deadline - 100.0) / TICK_S, 6) for deadline in clock.deadlines]
+    return in_virtual_time(scene())
 
 
-def test_ticks_come_at_absolute_deadlines_however_late_each_one_is() -> None:
-    assert run(VoiceActivity(), SteppedClock([0.0, 0.01, 0.02, 0.0, 0.03])) == [1, 2, 3, 4, 5]
+def test_a_chunk_is_judged_at_once_where_none_was_for_a_while() -> None:
+    assert told_at({0: 1, 13: 1, 57: 1}) == [0, 13, 57]
 
 
-def test_missed_deadlines_are_skipped_and_their_audio_is_not() -> None:
-    activity = VoiceActivity()
-    channel, frames = listen(activity)
-    channel.feed(SPEECH[: 5 * CHUNK_SAMPLES])
-    assert run(activity, SteppedClock([0.0, 4.5 * TICK_S, 0.0])) == [1, 2, 7]
-    assert len(frames) == 5
+def test_chunks_that_come_soon_after_are_judged_together_eight_milliseconds_later() -> None:
+    assert told_at({0: 1, 1: 1, 7: 1, 9: 1}) == [0, 8, 8, 16]
+
+
+def test_what_a_stalled_loop_has_missed_is_judged_when_it_runs_on() -> None:
+    most = CHUNKS_PER_TICK
+    assert told_at({50: 2 * most + 1}) == [50] * most + [58] * most + [66]

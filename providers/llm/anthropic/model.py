@@ -10,8 +10,8 @@ import httpx2
 from anthropic import AsyncAnthropic, AsyncStream, DefaultAsyncHttpxClient
 from anthropic.types import RawMessageStreamEvent
 
-from providers.base import ProviderContext, ReplyEvent, ReplyRequest
-from providers.errors import ProviderMalformed, ProviderMisconfigured, ProviderUnavailable
+from providers.base import Progress, ProviderContext, ReplyEvent, ReplyRequest, UsageReported
+from providers.errors import ProviderMalformed, ProviderMisconfigured, ProviderTimedOut, ProviderUnavailable
 from providers.llm.anthropic import request as layout
 from providers.llm.anthropic.failures import SILENCE_S, of_sdk
 from providers.llm.anthropic.settings import NAME, AnthropicSettings, read
@@ -43,11 +43,9 @@ class Anthropic:
         self._client: AsyncAnthropic | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the pool and a first connection in it. Raises `ProviderMisconfigured` for a key that is refused; a
-        vendor who cannot be reached now may be there when the first call comes."""
+        """Open the pool; `warm` puts a first connection into it."""
         async with AsyncExitStack() as stack:
             self._client = await stack.enter_async_context(_client(self._settings))
-            await self.warm()
             self._open = stack.pop_all()
         return self
 
@@ -56,15 +54,22 @@ class Anthropic:
         await self._open.aclose()
 
     async def warm(self) -> None:
-        """Have a connection ready, and the key tried, at no cost: the vendor is asked whether it has the model."""
+        """See `Warmable`: the vendor is asked whether it has the model. Not every gateway knows that path, so an answer
+        is enough, whatever it says."""
         patience_s = self._settings.connect_timeout_s
         try:
             async with asyncio.timeout(patience_s):
                 await self._pool.models.with_raw_response.retrieve(self._settings.model)
         except anthropic.AuthenticationError as error:
             raise ProviderMisconfigured(NAME, "ANTHROPIC_API_KEY", "the vendor refuses it; set a valid key") from error
-        except (anthropic.APIError, httpx2.HTTPError, TimeoutError):
-            pass  # a gateway need not know this path, and who is down now is met again by the first reply
+        except anthropic.InternalServerError as error:
+            raise of_sdk(error, self._settings, self._clock.today(), begun=False) from error
+        except anthropic.APIStatusError:
+            pass
+        except (anthropic.APIError, httpx2.HTTPError) as error:
+            raise of_sdk(error, self._settings, self._clock.today(), begun=False) from error
+        except TimeoutError:
+            raise ProviderTimedOut(NAME, "connect", patience_s) from None
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ReplyEvent, None]:
         """Stream one reply. Its tool calls come when their arguments are complete, its tokens are in the usage."""
@@ -72,12 +77,15 @@ class Anthropic:
         try:
             async with await self._ask(request) as stream:
                 _require_events(stream.response)
+                yield Progress("connected")
                 # The SDK's decoder of events, before the SDK makes models of them: see `stream`.
                 events = cast("AsyncGenerator[Any, None]", AsyncStream.raw_events(stream.response))
                 async with aclosing(events):
                     async for event in events:
                         for said in message.feed(event.data):
                             yield said
+                        if tokens := message.take_prompt_tokens():
+                            yield UsageReported(NAME, tokens)
                         if message.completed is not None:
                             await _read_to_the_end(events)
                             break

@@ -4,12 +4,12 @@ The wire events are read here and not by the SDK's helper, because the helper ta
 complete one and parses a tool's arguments anew with every piece.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from providers.base import ReplyCompleted, ReplyEvent, TextDelta, ToolCall
+from providers.base import Progress, ReplyCompleted, ReplyEvent, TextDelta, ToolCall
 from providers.errors import ProviderMalformed, ProviderRejected
 from providers.llm.anthropic.failures import of_vendor
 from providers.llm.anthropic.settings import NAME
@@ -106,6 +106,7 @@ class MessageStream:
         self.completed: ReplyCompleted | None = None
         self._tools: dict[int | None, _OpenTool] = {}
         self._usage: dict[str, int] = {}
+        self._prompt_tokens: dict[str, int] = {}
         self._stop_reason: str | None = None
         self._event = msgspec.json.Decoder(_Event)
         self._kind = msgspec.json.Decoder(_Kind)
@@ -120,6 +121,7 @@ class MessageStream:
         match event.type:
             case "message_start":
                 self._count(event.message.usage if event.message else None)
+                self._prompt_tokens = {name: count for name, count in self._usage.items() if "input" in name and count}
             case "content_block_start":
                 yield from self._start(event)
             case "content_block_delta":
@@ -135,6 +137,11 @@ class MessageStream:
                 named = event.error or _Error()
                 raise of_vendor(named.type, named.message or "no message")
 
+    def take_prompt_tokens(self) -> Mapping[str, int]:
+        """What was read is billed even if nobody waits for the reply: its tokens, once they are known, once."""
+        tokens, self._prompt_tokens = self._prompt_tokens, {}
+        return tokens
+
     def _decoded(self, data: str) -> _Event | None:
         try:
             known = bool(data) and self._kind.decode(data).type in _KNOWN
@@ -142,21 +149,23 @@ class MessageStream:
         except msgspec.DecodeError as error:
             raise ProviderMalformed(NAME, f"{error}: {data[:_SHOWN_CHARACTERS]!r}") from error
 
-    def _start(self, event: _Event) -> Iterator[TextDelta]:
+    def _start(self, event: _Event) -> Iterator[TextDelta | Progress]:
         block = event.content_block
         if block is None:
             raise ProviderMalformed(NAME, "a content block without content")
         if block.type == "tool_use":
             self._tools[event.index] = _OpenTool(block)
+            yield Progress("working")
         elif block.type == "text" and block.text:
             yield TextDelta(block.text)
 
-    def _delta(self, event: _Event) -> Iterator[TextDelta]:
+    def _delta(self, event: _Event) -> Iterator[TextDelta | Progress]:
         delta = event.delta or _Delta()
         if delta.type == "text_delta" and delta.text:
             yield TextDelta(delta.text)
         elif delta.type == "input_json_delta" and event.index in self._tools:
             self._tools[event.index].push(delta.partial_json or "")
+            yield Progress("working")
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Later counts replace earlier ones: the vendor's are cumulative."""

@@ -27,6 +27,8 @@ class Dialogue:
     """
 
     name = "dialogue"
+    continues = False
+    """It gives whole replies of its own, and cannot go on with another's."""
 
     def __init__(self, file: DialogueFile, clock: Clock) -> None:
         self._file = file

@@ -1,16 +1,17 @@
 """Chat completions as a `LanguageModel`: one pooled client for the process, one streamed completion for each reply."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Self, cast
 
 import httpx2
+import msgspec
 import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from providers.base import ProviderContext, ReplyEvent, ReplyRequest
-from providers.errors import ProviderMalformed, ProviderMisconfigured, ProviderUnavailable
+from providers.base import Progress, ProviderContext, ReplyEvent, ReplyRequest, UsageReported
+from providers.errors import ProviderMalformed, ProviderMisconfigured, ProviderTimedOut, ProviderUnavailable
 from providers.llm.openai import request as layout
 from providers.llm.openai.failures import SILENCE_S, of_sdk
 from providers.llm.openai.settings import NAME, OPENAI_URL, OpenAISettings, read
@@ -40,11 +41,9 @@ class OpenAI:
         self._client: AsyncOpenAI | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the pool and a first connection in it. Raises `ProviderMisconfigured` for a key that is refused; a
-        server that cannot be reached now may be there when the first call comes."""
+        """Open the pool; `warm` puts a first connection into it."""
         async with AsyncExitStack() as stack:
             self._client = await stack.enter_async_context(_client(self._settings))
-            await self.warm()
             self._open = stack.pop_all()
         return self
 
@@ -53,15 +52,22 @@ class OpenAI:
         await self._open.aclose()
 
     async def warm(self) -> None:
-        """Have a connection ready, and the key tried, at no cost: the server is asked whether it has the model."""
+        """See `Warmable`: the server is asked whether it has the model. Not every gateway knows that path, so an answer
+        is enough, whatever it says."""
         patience_s = self._settings.connect_timeout_s
         try:
             async with asyncio.timeout(patience_s):
                 await self._pool.models.with_raw_response.retrieve(self._settings.model)
         except openai.AuthenticationError as error:
             raise ProviderMisconfigured(NAME, "OPENAI_API_KEY", "the server refuses it; set a valid key") from error
-        except (openai.APIError, httpx2.HTTPError, TimeoutError):
-            pass  # not every server knows this path, and one that is down now is met again by the first reply
+        except openai.InternalServerError as error:
+            raise of_sdk(error, self._settings, self._clock.today(), begun=False) from error
+        except openai.APIStatusError:
+            pass
+        except (openai.APIError, httpx2.HTTPError) as error:
+            raise of_sdk(error, self._settings, self._clock.today(), begun=False) from error
+        except TimeoutError:
+            raise ProviderTimedOut(NAME, "connect", patience_s) from None
 
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ReplyEvent, None]:
         """Stream one reply. Its tool calls come when the model has stopped, its tokens are in the usage."""
@@ -70,6 +76,8 @@ class OpenAI:
         try:
             async with self._pool.chat.completions.with_streaming_response.create(**body) as response:
                 _require_events(response.headers)
+                yield Progress("connected")
+                yield UsageReported(NAME, {"input_tokens_estimated": _estimated_tokens(body)})
                 received = cast("AsyncGenerator[bytes, None]", response.iter_bytes())
                 async with aclosing(received):
                     async for part in received:
@@ -107,6 +115,11 @@ class OpenAI:
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
         return body
+
+
+def _estimated_tokens(body: Mapping[str, Any]) -> int:
+    """Of a prompt, should its reply never come to the end, where the server counts: four characters make about one."""
+    return len(msgspec.json.encode([body["messages"], body.get("tools")])) // 4
 
 
 def _client(settings: OpenAISettings) -> AsyncOpenAI:

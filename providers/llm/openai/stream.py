@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from providers.base import ReplyCompleted, ReplyEvent, TextDelta, ToolCall
+from providers.base import Progress, ReplyCompleted, ReplyEvent, TextDelta, ToolCall
 from providers.errors import ProviderMalformed, ProviderRejected
 from providers.llm.openai.failures import of_vendor
 from providers.llm.openai.settings import NAME
@@ -27,7 +27,12 @@ class _Tool(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
+    """A model that refuses says so in words of their own; what it thinks is for nobody's ear, and named in two ways."""
+
     content: str | None = None
+    refusal: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
     tool_calls: list[_Tool] | None = None
 
 
@@ -108,10 +113,13 @@ class Completion:
         self._usage |= {name: count for name, count in (chunk.usage or {}).items() if type(count) is int}
         for choice in chunk.choices or ():
             delta = choice.delta or _Delta()
-            if delta.content:
-                yield TextDelta(delta.content)
+            if text := delta.content or delta.refusal:
+                yield TextDelta(text)
+            elif delta.reasoning or delta.reasoning_content:
+                yield Progress("working")
             for piece in delta.tool_calls or ():
                 self._push(piece)
+                yield Progress("working")
             if choice.finish_reason and self.stop_reason is None:
                 yield from self._stop(choice.finish_reason)
 

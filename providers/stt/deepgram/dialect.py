@@ -31,7 +31,7 @@ class Heard:
 
 
 class Dialect(Protocol):
-    """One of the two protocols and its state in one call. `socket` is what `connect` gave."""
+    """One of the two protocols and its state on one connection. `socket` is what `connect` gave."""
 
     chunk_ms: int
     """How much audio goes in one message."""
@@ -62,7 +62,7 @@ class Dialect(Protocol):
         """Ask for the last words of the turn."""
         ...
 
-    def hear(self, message: Any) -> Heard:
+    def hear(self, message: str | bytes) -> Heard:
         """Raises `ProviderError` for a message that says that all is lost, or that is none of the protocol."""
         ...
 
@@ -70,17 +70,32 @@ class Dialect(Protocol):
         """The vendor does not answer `end_turn`: the last partial is taken for its answer, once."""
         ...
 
-    def reconnected(self) -> None:
-        """A new connection: what was in the making begins anew."""
-        ...
+
+class _Kind(msgspec.Struct, frozen=True):
+    type: Any = None
 
 
-def parsed(message: Any, kind: type[T]) -> T:
-    """The fields that we need, checked; the SDK checks none. Raises `ProviderMalformed`."""
+_KINDS = msgspec.json.Decoder(_Kind)
+
+
+def kind_of(message: str | bytes) -> Any:
+    """The type of a message; None if it has none. Raises `ProviderMalformed` for what is no message."""
+    if isinstance(message, bytes):
+        raise ProviderMalformed(NAME, "a binary message")
     try:
-        return msgspec.convert(message, kind, from_attributes=True)
-    except msgspec.ValidationError as error:
-        raise ProviderMalformed(NAME, f"a {kind.__name__} is not as promised: {error}") from error
+        return _KINDS.decode(message).type
+    except msgspec.ValidationError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ProviderMalformed(NAME, f"a message is no JSON: {error}") from error
+
+
+def parsed(message: str | bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """The fields that we need, checked. Raises `ProviderMalformed`."""
+    try:
+        return decoder.decode(message)
+    except msgspec.DecodeError as error:
+        raise ProviderMalformed(NAME, f"a message is not as promised: {error}") from error
 
 
 def seconds(value: float) -> float:

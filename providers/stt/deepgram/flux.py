@@ -11,9 +11,9 @@ import msgspec
 
 from providers.base import FinalTranscript, PartialTranscript, RecognitionEvent
 from providers.errors import ProviderMalformed, ProviderUnavailable
-from providers.stt.deepgram.dialect import SURE, Heard, likelihood, parsed, seconds
+from providers.stt.deepgram.dialect import SURE, Heard, kind_of, likelihood, parsed, seconds
 from providers.stt.deepgram.settings import DeepgramSettings
-from providers.stt.deepgram.vendor import NAME, AsyncDeepgramClient, AsyncV2Client, AsyncV2SocketClient
+from providers.stt.deepgram.vendor import NAME, AsyncDeepgramClient, AsyncV2Client, AsyncV2SocketClient, received
 from telephony.audio import TELEPHONE
 
 _MARGIN_S = 1.0
@@ -40,8 +40,16 @@ class TurnInfo(msgspec.Struct, frozen=True):
         return likelihood(sum(known) / len(known)) if known else None
 
 
+class _Failure(msgspec.Struct, frozen=True):
+    code: Any = None
+    description: Any = None
+
+
+_TURNS, _FAILURES = msgspec.json.Decoder(TurnInfo), msgspec.json.Decoder(_Failure)
+
+
 class Flux:
-    """The protocol's state in one call."""
+    """The protocol's state on one connection."""
 
     chunk_ms = 80
     idle_s = 0.5
@@ -80,8 +88,8 @@ class Flux:
         )
 
     async def greeted(self, socket: AsyncV2SocketClient) -> None:
-        message: Any = await socket.recv()
-        if getattr(message, "type", None) != "Connected":
+        message = await received(socket)
+        if kind_of(message) != "Connected":
             self.hear(message)
             raise ProviderMalformed(NAME, "Flux did not begin with Connected")
 
@@ -91,15 +99,14 @@ class Flux:
     async def end_turn(self, socket: AsyncV2SocketClient) -> None:
         await socket.send_force_end_turn()
 
-    def hear(self, message: Any) -> Heard:
-        if isinstance(message, bytes):
-            raise ProviderMalformed(NAME, "a binary message")
-        match getattr(message, "type", None):
+    def hear(self, message: str | bytes) -> Heard:
+        match kind_of(message):
             case "TurnInfo":
-                return self._turn_info(parsed(message, TurnInfo))
+                return self._turn_info(parsed(message, _TURNS))
             case "Error":
-                raise ProviderUnavailable(NAME, f"{message.code}: {message.description}")
-            case _:  # Connected, Warning, Configure*, and what the SDK does not know (None)
+                failure = parsed(message, _FAILURES)
+                raise ProviderUnavailable(NAME, f"{failure.code}: {failure.description}")
+            case _:  # Connected, Warning, Configure*, and what is yet to be invented
                 return Heard()
 
     def _turn_info(self, turn: TurnInfo) -> Heard:
@@ -129,10 +136,3 @@ class Flux:
         already = self._given_words if self._given_turn == self._turn else 0
         self._given_turn, self._given_words = self._turn or 0, already + len(text.split())
         return Heard((FinalTranscript(text, finalized=True),), self._end)
-
-    def reconnected(self) -> None:
-        self._turn = None
-        self._eager = False
-        self._text = ""
-        self._end = 0.0
-        self._given_turn = -1

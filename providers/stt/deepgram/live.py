@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from providers.base import FinalTranscript, PartialTranscript
-from providers.errors import ProviderMalformed, ProviderRejected, ProviderUnavailable
-from providers.stt.deepgram.dialect import SURE, Heard, likelihood, parsed, seconds
+from providers.errors import ProviderRejected, ProviderUnavailable
+from providers.stt.deepgram.dialect import SURE, Heard, kind_of, likelihood, parsed, seconds
 from providers.stt.deepgram.settings import DeepgramSettings
 from providers.stt.deepgram.vendor import NAME, AsyncDeepgramClient, AsyncV1Client, AsyncV1SocketClient
 from telephony.audio import TELEPHONE
@@ -51,10 +51,19 @@ class Results(msgspec.Struct, frozen=True):
         return likelihood(self.channel.alternatives[0].confidence) if self.channel.alternatives else None
 
 
-class Live:
-    """The protocol's state in one call."""
+class _Failure(msgspec.Struct, frozen=True):
+    variant: Any = None
+    code: Any = None
+    description: Any = None
 
-    chunk_ms = 40
+
+_RESULTS, _FAILURES = msgspec.json.Decoder(Results), msgspec.json.Decoder(_Failure)
+
+
+class Live:
+    """The protocol's state on one connection."""
+
+    chunk_ms = 100
     idle_s = 4.0
     idle_silence = False
     can_end_turn = True
@@ -96,17 +105,15 @@ class Live:
     async def end_turn(self, socket: AsyncV1SocketClient) -> None:
         await socket.send_finalize()
 
-    def hear(self, message: Any) -> Heard:
-        if isinstance(message, bytes):
-            raise ProviderMalformed(NAME, "a binary message")
-        match getattr(message, "type", None):
+    def hear(self, message: str | bytes) -> Heard:
+        match kind_of(message):
             case "Results":
-                return self._result(parsed(message, Results))
+                return self._result(parsed(message, _RESULTS))
             case "UtteranceEnd":
                 return self._utterance_end()
             case "Error":
-                raise _failure(message)
-            case _:  # Metadata, SpeechStarted, Configure*, and what the SDK does not know (None)
+                raise _failure(parsed(message, _FAILURES))
+            case _:  # Metadata, SpeechStarted, Configure*, and what is yet to be invented
                 return Heard()
 
     def _result(self, result: Results) -> Heard:
@@ -147,12 +154,8 @@ class Live:
         self._given_start, self._given_words = self._partial_start, already + len(text.split())
         return Heard((FinalTranscript(text, finalized=True),), self._partial_end)
 
-    def reconnected(self) -> None:
-        self._partial = ""
-        self._given_start = -1.0
 
-
-def _failure(message: Any) -> ProviderRejected | ProviderUnavailable:
+def _failure(failure: _Failure) -> ProviderRejected | ProviderUnavailable:
     """`SchemaError`: the vendor does not understand what we wrote, and would not the next time."""
-    detail = f"{message.variant or message.code}: {message.description}"
-    return (ProviderRejected if message.variant == "SchemaError" else ProviderUnavailable)(NAME, detail)
+    detail = f"{failure.variant or failure.code}: {failure.description}"
+    return (ProviderRejected if failure.variant == "SchemaError" else ProviderUnavailable)(NAME, detail)

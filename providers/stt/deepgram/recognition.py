@@ -1,31 +1,50 @@
-"""One call's recognition: audio out, transcripts in, questions answered in time, one reconnection."""
+"""One call's recognition on one connection: audio out, transcripts in, questions answered in time.
+
+A connection that is lost is lost for good: who replaces it is decided elsewhere, from what was settled.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from providers.base import FinalTranscript, PartialTranscript, RecognitionEvent, RecognitionGap
-from providers.errors import ProviderError, ProviderTimedOut, ProviderUnavailable
-from providers.stt.deepgram.backlog import Backlog, Pace
+from providers.base import (
+    AudioReached,
+    AudioSettled,
+    FinalTranscript,
+    PartialTranscript,
+    RecognitionEvent,
+    RecognitionGap,
+)
+from providers.errors import ProviderError, ProviderTimedOut
 from providers.stt.deepgram.dialect import Dialect, Heard
+from providers.stt.deepgram.outgoing import Outgoing, Pace
 from providers.stt.deepgram.vendor import (
     NAME,
     AsyncDeepgramClient,
     Socket,
     abandon,
     hanging_up,
-    hasten_close,
+    received,
+    takes_at_once,
     translated,
 )
 from telephony.audio import MULAW_SILENCE, TELEPHONE
 from telephony.clock import Alarm, Clock
 
-_KEEP_BYTES = TELEPHONE.bytes_of_ms(10_000)
-"""Audio kept that no final covers."""
+_KEEP_BYTES = TELEPHONE.bytes_of_ms(30_000)
+"""Audio that may wait to be sent: more than what is ever said again to a new recogniser."""
 _ANSWER_S = 0.8
 """The vendor answers `Finalize` in about 0.1 s, or never if there was little to flush."""
+_CROSSED_S = 0.3
+"""An end of turn that the vendor found by himself so shortly before our question is as good as its answer."""
+_BEHIND_S = 1.0
+"""A vendor that leaves a question unanswered and has said nothing for so long, about so much audio, has stalled."""
+_REACHED_EVERY_BYTES = TELEPHONE.bytes_of_ms(100)
+"""How often it is told how far the vendor has come."""
+_SETTLED_EVERY_MS = 200.0
+"""How often it is told that there was nothing to hear."""
 _SEND_S = 3.0
 """A link that does not take a message for so long is dead."""
 _GOODBYE_S = 2.0
@@ -41,6 +60,10 @@ class _Question:
     position: int
     due: float | None = None
     sent: bool = False
+    asked_behind_s: float = 0.0
+    """So much audio the connection had had by then,"""
+    asked_at: float = 0.0
+    """which was then."""
 
 
 class CallRecognition:
@@ -55,7 +78,7 @@ class CallRecognition:
         self._connect_s = connect_s
         self._gap_s = gap_s
         self._chunk_bytes = TELEPHONE.bytes_of_ms(dialect.chunk_ms)
-        self._backlog = Backlog(_KEEP_BYTES)
+        self._outgoing = Outgoing(_KEEP_BYTES)
         self._pace = Pace()
         self._questions: deque[_Question] = deque()
         self._events: deque[RecognitionEvent] = deque(maxlen=_EVENTS_WAITING)
@@ -64,27 +87,33 @@ class CallRecognition:
         self._work = Alarm(clock)
         self._settled = asyncio.Event()
         self._failure: ProviderError | None = None
-        self._online = False
-        self._proven = False  # the present connection has understood something
+        self._proven = False  # something was understood
+        self._settled_bytes = 0  # of the connection
+        self._told_settled_ms = 0.0
         self._idle_at = 0.0
         self._heard_at = 0.0
-        self._reached_bytes = 0  # of this connection's audio the vendor has come so far
+        self._reached_bytes = 0  # of the connection's audio the vendor has come so far
+        self._told_reached_bytes = 0
 
     # what the call asks
 
     def send(self, audio: bytes) -> None:
         """See `Recognition.send`."""
-        self._backlog.add(audio)
-        if self._backlog.unsent >= self._chunk_bytes:
+        self._outgoing.add(audio)
+        if self._outgoing.waiting >= self._chunk_bytes:
             self._work.ring()
 
     def finalize(self) -> None:
         """See `Recognition.finalize`."""
-        self._questions.append(_Question(self._backlog.end))
+        self._questions.append(_Question(self._outgoing.end))
         self._work.ring()
 
+    def fills(self) -> Mapping[str, float]:
+        """See `Buffered`: what waits to be sent."""
+        return {"recogniser": self._outgoing.waiting / _KEEP_BYTES}
+
     async def connected(self) -> None:
-        """Wait for the first connection. Raises the `ProviderError` that kept it from being made."""
+        """Wait for the connection. Raises the `ProviderError` that kept it from being made."""
         await self._settled.wait()
         if self._failure is not None:
             raise self._failure
@@ -98,37 +127,22 @@ class CallRecognition:
             self._told.clear()
             await self._told.wait()
 
-    # connections
+    # the connection
 
     async def run(self) -> None:
-        """Recognise; a connection that was good is replaced once."""
-        spare = False
-        while True:
-            self._online = self._proven = False
-            try:
-                await self._connection()
-            except (ProviderUnavailable, ProviderTimedOut) as error:
-                spare = self._online and (self._proven or not spare)
-                if not spare:
-                    return self._fail(error)
-                self._rewind(error)
-            except ProviderError as error:
-                return self._fail(error)
+        """Recognise until the connection is lost, which `connected` and the iterator raise."""
+        try:
+            await self._connection()
+        except ProviderError as error:
+            self._fail(error)
 
     def _fail(self, error: ProviderError) -> None:
         self._failure = error
         self._settled.set()
         self._told.set()
 
-    def _rewind(self, error: ProviderError) -> None:
-        lost_bytes = self._backlog.rewind()
-        self._dialect.reconnected()
-        for question in self._questions:
-            question.sent, question.due = False, None
-        self._tell(RecognitionGap(TELEPHONE.ms(lost_bytes), f"reconnected: {error.detail}"))
-
     async def _connection(self) -> None:
-        """One connection, to its end. Raises `ProviderError`."""
+        """From its upgrade to its end. Raises `ProviderError`."""
         cause: ProviderError | None = None
         try:
             with translated():
@@ -138,6 +152,7 @@ class CallRecognition:
                         await self._serve(socket)
                     except ProviderError as error:
                         cause = error
+                        self._fail(error)  # nobody waits until the connection is gone
                         abandon(socket)
                     except asyncio.CancelledError:
                         await self._goodbye(socket)
@@ -152,11 +167,9 @@ class CallRecognition:
         try:
             async with asyncio.timeout(self._connect_s):
                 socket: Socket = await stack.enter_async_context(self._dialect.connect(self._client))
-                hasten_close(socket)
                 await self._dialect.greeted(socket)
         except TimeoutError:
             raise ProviderTimedOut(NAME, "connect", self._connect_s) from None
-        self._online = True
         self._settled.set()
         return socket
 
@@ -188,7 +201,7 @@ class CallRecognition:
     async def _listen(self, socket: Socket) -> None:
         while True:
             with translated():
-                message = await socket.recv()
+                message = await received(socket)
             self._heard_at = self._clock.now()
             could_end = self._dialect.can_end_turn
             heard = self._dialect.hear(message)
@@ -198,21 +211,36 @@ class CallRecognition:
                 self._work.ring()
 
     def _take(self, heard: Heard) -> None:
-        self._backlog.settle(TELEPHONE.bytes_of_ms(heard.settled_s * 1000))
         self._reached_bytes = max(self._reached_bytes, TELEPHONE.bytes_of_ms(heard.reached_s * 1000))
+        settled_ms = self._settle(heard.settled_s)
         for event in heard.events:
-            if isinstance(event, FinalTranscript) and event.finalized and not self._answered():
-                if event.text or event.ends_turn:
-                    self._tell(replace(event, finalized=False))
-            else:
+            if not isinstance(event, FinalTranscript):
                 self._tell(event)
+                continue
+            answers = event.finalized and self._answered(heard.reached_s)
+            if answers or not event.finalized or event.text or event.ends_turn:
+                self._tell(replace(event, finalized=answers, settled_ms=settled_ms))
+        if settled_ms - self._told_settled_ms >= _SETTLED_EVERY_MS:
+            self._tell(AudioSettled(settled_ms))
+        if self._reached_bytes - self._told_reached_bytes >= _REACHED_EVERY_BYTES:
+            self._told_reached_bytes = self._reached_bytes
+            behind_bytes = self._outgoing.sent - self._reached_bytes
+            self._tell(AudioReached(TELEPHONE.ms(max(0, self._outgoing.position - behind_bytes))))
 
-    def _answered(self) -> bool:
-        """The oldest question that the vendor knows of is answered; False if it knows of none."""
-        if self._questions and self._questions[0].due is not None:
-            self._questions.popleft()
-            return True
-        return False
+    def _settle(self, settled_s: float) -> float:
+        """How much of the call's audio is settled, in ms: the vendor is done with `settled_s` of the connection's."""
+        self._settled_bytes = max(self._settled_bytes, TELEPHONE.bytes_of_ms(settled_s * 1000))
+        return TELEPHONE.ms(self._outgoing.position_of(self._settled_bytes))
+
+    def _answered(self, reached_s: float) -> bool:
+        """The oldest question that the vendor knows of is answered; False if it knows of none, or ended a turn by
+        itself that lies long before it. `reached_s` is 0 where he said nothing."""
+        if not self._questions or self._questions[0].due is None:
+            return False
+        if reached_s and self._questions[0].asked_behind_s - reached_s > _CROSSED_S:
+            return False
+        self._questions.popleft()
+        return True
 
     def _tell(self, event: RecognitionEvent) -> None:
         if isinstance(event, PartialTranscript):
@@ -221,84 +249,108 @@ class CallRecognition:
             self._partial = event
         elif isinstance(event, FinalTranscript):
             self._partial = PartialTranscript("")
+            self._told_settled_ms = event.settled_ms or 0.0
+        elif isinstance(event, AudioSettled):
+            self._told_settled_ms = event.settled_ms
         self._events.append(event)
         self._told.set()
 
     # to the vendor
 
     async def _feed(self, socket: Socket) -> None:
-        while not hanging_up(socket):
-            await self._send_audio(socket)
-            await self._ask(socket)
-            now = self._clock.now()
-            self._answer_overdue(now)
-            await self._keep_alive(socket, now)
-            await self._work.wait_until(self._due(now))
+        with translated():
+            while not hanging_up(socket):
+                await self._send_audio(socket)
+                if self._questions:
+                    await self._ask(socket)
+                now = self._clock.now()
+                self._answer_overdue(now)
+                if now >= self._idle_at:
+                    await self._keep_alive(socket, now)
+                await self._work.wait_until(self._due(now))
         abandon(socket)  # `_listen` says why
 
     async def _send_audio(self, socket: Socket) -> None:
         """All that is due: whole chunks, and what stands before a question."""
         while (most := self._sendable()) and self._pace.due() <= (now := self._clock.now()):
-            chunk = self._backlog.take(most)
-            await self._sent(socket.send_media(chunk))
+            chunk = self._outgoing.take(most)
+            await self._sent(socket, socket.send_media(chunk))
             self._pace.sent(TELEPHONE.ms(len(chunk)) / 1000, now)
             self._idle_at = now + self._dialect.idle_s
-        if lost_bytes := self._backlog.take_lost():
+        if lost_bytes := self._outgoing.take_lost():
             self._tell(RecognitionGap(TELEPHONE.ms(lost_bytes), "the recogniser takes audio too slowly"))
 
     def _sendable(self) -> int:
         """Bytes that the next message may hold; 0 while they are too few."""
-        position = self._backlog.position
+        position = self._outgoing.position
         for question in self._questions:
             if question.position > position:
                 return min(self._chunk_bytes, question.position - position)
             if question.due is None:
                 return 0  # ask first
-        return self._chunk_bytes if self._backlog.unsent >= self._chunk_bytes else 0
+        return self._chunk_bytes if self._outgoing.waiting >= self._chunk_bytes else 0
 
     async def _ask(self, socket: Socket) -> None:
         for question in list(self._questions):
-            if question.position > self._backlog.position:
+            if question.position > self._outgoing.position:
                 break
             if question.due is None:
                 question.due = self._clock.now() + _ANSWER_S
+                question.asked_at = self._clock.now()
+                question.asked_behind_s = self._outgoing.sent / TELEPHONE.rate_hz
             if not question.sent and self._dialect.can_end_turn:
                 question.sent = True
-                await self._sent(self._dialect.end_turn(socket))
+                await self._sent(socket, self._dialect.end_turn(socket))
 
     def _answer_overdue(self, now: float) -> None:
         """Answer what the vendor does not. Raises `ProviderTimedOut` if it does nothing else either."""
         overdue = [question for question in self._questions if question.due is not None and question.due <= now]
-        stalled = now - self._heard_at >= self._gap_s and self._unheard_s() >= self._gap_s
+        patience_s = min(_BEHIND_S, self._gap_s) if overdue else self._gap_s
+        stalled = now - self._heard_at >= patience_s and self._unheard_s() >= patience_s
         if stalled and (overdue or self._dialect.expecting):
-            raise ProviderTimedOut(NAME, "gap" if self._proven else "first_result", self._gap_s)
-        for _ in overdue:
-            self._take(self._dialect.answer())
+            raise ProviderTimedOut(NAME, "gap" if self._proven else "first_result", patience_s)
+        for question in overdue:
+            judged_at = self._heard_at + patience_s
+            if (
+                self._heard_at <= question.asked_at
+                and now < judged_at
+                and self._unheard_s() + judged_at - now >= patience_s
+            ):
+                question.due = judged_at  # the last partial may be old: then it is known whether the vendor has stalled
+            else:
+                self._take(self._dialect.answer())
 
     def _unheard_s(self) -> float:
         """Audio sent that the vendor has not come to yet."""
-        return (self._backlog.connection_bytes - self._reached_bytes) / TELEPHONE.rate_hz
+        return (self._outgoing.sent - self._reached_bytes) / TELEPHONE.rate_hz
 
     async def _keep_alive(self, socket: Socket, now: float) -> None:
         """The vendor hangs up on silence of the link; before the first audio, nothing but audio counts."""
-        if now < self._idle_at:
-            return
-        if self._dialect.idle_silence or not self._backlog.connection_bytes:
-            self._backlog.add(bytes([MULAW_SILENCE]) * self._chunk_bytes)
-            await self._send_audio(socket)
+        if self._dialect.idle_silence or not self._outgoing.sent:
+            await self._send_silence(socket)
             self._idle_at = now + (
                 self._dialect.chunk_ms / 1000 if self._dialect.idle_silence else self._dialect.idle_s
             )
         else:
-            await self._sent(self._dialect.keep_alive(socket))
+            await self._sent(socket, self._dialect.keep_alive(socket))
             self._idle_at = now + self._dialect.idle_s
 
-    async def _sent(self, sending: Awaitable[None]) -> None:
-        """Raises `ProviderError` for a link that is gone or takes nothing."""
+    async def _send_silence(self, socket: Socket) -> None:
+        """After what the call has sent so far, be it less than a chunk."""
+        if self._outgoing.waiting:
+            await self._sent(socket, socket.send_media(self._outgoing.take(self._chunk_bytes)))
+        self._outgoing.slip_in(self._chunk_bytes)
+        await self._sent(socket, socket.send_media(bytes([MULAW_SILENCE]) * self._chunk_bytes))
+
+    async def _sent(self, socket: Socket, sending: Awaitable[None]) -> None:
+        """Raises `ProviderTimedOut` for a link that takes nothing. Usually nobody has to wait, and a timer for each of
+        a call's messages would be for nothing."""
+        if takes_at_once(socket):
+            await sending
+            return
         try:
             async with asyncio.timeout(_SEND_S):
-                with translated():
-                    await sending
+                await sending
         except TimeoutError:
             raise ProviderTimedOut(NAME, "gap", _SEND_S) from None
 

@@ -1,10 +1,11 @@
 """Deepgram's SDK: imported, given an address, and its exceptions turned into ours."""
 
-import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
+import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from providers.errors import (
@@ -19,6 +20,8 @@ with warnings.catch_warnings():
     # The SDK stands on the legacy client of websockets, which says so when it is imported;
     # and it would import its parts in the middle of the first call.
     warnings.simplefilter("ignore", DeprecationWarning)
+    import deepgram.listen.v1.client as live
+    import deepgram.listen.v2.client as flux
     from deepgram import AsyncDeepgramClient
     from deepgram.core.api_error import ApiError
     from deepgram.environment import DeepgramClientEnvironment
@@ -29,6 +32,7 @@ with warnings.catch_warnings():
 
 __all__ = [
     "NAME",
+    "ApiError",
     "AsyncDeepgramClient",
     "AsyncV1Client",
     "AsyncV1SocketClient",
@@ -38,32 +42,48 @@ __all__ = [
 ]
 
 NAME = "deepgram"
+KEY_VARIABLE = "DEEPGRAM_API_KEY"
 
 Socket = AsyncV1SocketClient | AsyncV2SocketClient
 
 _CLOSE_S = 1.0
 """For the closing handshake; a call that is over waits for nobody."""
-_REFUSED = {400: "the request", 401: "DEEPGRAM_API_KEY", 402: "the account's balance", 403: "the key's rights"}
+_CONNECT = "websockets_client_connect"
+for _module in (live, flux):
+    # The SDK has no parameters for it: the default offers to deflate what is compressed already, and takes ten seconds
+    # to close.
+    _connect = partial(getattr(_module, _CONNECT), compression=None, close_timeout=_CLOSE_S)
+    setattr(_module, _CONNECT, _connect)
+
+_REFUSED = {400: "the request", 401: KEY_VARIABLE, 402: "the account's balance", 403: "the key's rights"}
 _BAD_AUDIO = 1008
 """Close code of `DATA-0000`: what we sent cannot be decoded, and would not be again."""
 _UNINTELLIGIBLE = (1002, 1007, 1009)
 """Close codes that our side of the websocket sends when it cannot make sense of the other (RFC 6455, 7.4.1)."""
 
 
-def client(api_key: str, base_url: str) -> AsyncDeepgramClient:
-    """The SDK's client for a websocket address."""
-    environment = DeepgramClientEnvironment(base=base_url, production=base_url, agent=base_url, agent_rest=base_url)
-    return AsyncDeepgramClient(api_key=api_key, environment=environment)
-
-
-def hasten_close(socket: Socket) -> None:
-    """Have closing take a second at most: the SDK has no parameter for it, and the default is ten."""
-    socket._websocket.close_timeout = _CLOSE_S
+def client(api_key: str, base_url: str, http_client: httpx.AsyncClient) -> AsyncDeepgramClient:
+    """The SDK's client for a websocket address; what goes by HTTP goes to the same place, over `http_client`."""
+    http = "http" + base_url.removeprefix("ws")
+    environment = DeepgramClientEnvironment(base=http, production=base_url, agent=base_url, agent_rest=http)
+    return AsyncDeepgramClient(api_key=api_key, environment=environment, httpx_client=http_client)
 
 
 def hanging_up(socket: Socket) -> bool:
     """The closing handshake has begun, or is over: `recv` tells only when the vendor is done with it."""
     return not socket._websocket.open
+
+
+def takes_at_once(socket: Socket) -> bool:
+    """A message would not have to wait: the link is up, and nothing stands before it."""
+    return not hanging_up(socket) and socket._websocket.transport.get_write_buffer_size() == 0
+
+
+async def received(socket: Socket) -> str | bytes:
+    """The next message as it comes. The SDK would try each of its models on every message, which costs more than all
+    that we do with one, and checks nothing."""
+    message: str | bytes = await socket._websocket.recv()
+    return message
 
 
 def abandon(socket: Socket) -> None:
@@ -77,28 +97,26 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise _refusal(error) from error
+        raise refusal(error, getattr(error.__context__, "headers", None) or {}) from error
     except ConnectionClosed as error:
         raise _closed(error) from error
     except InvalidHandshake as error:
         if isinstance(error.__cause__, OSError | EOFError):
             raise ProviderUnavailable(NAME, "the connection broke before our upgrade was answered") from error
         raise ProviderMalformed(NAME, f"the answer to our upgrade is no websocket's: {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ProviderMalformed(NAME, f"a message is no JSON: {error}") from error
     except OSError as error:
         raise ProviderUnavailable(NAME, f"no connection: {error}") from error
 
 
-def _refusal(error: ApiError) -> ProviderError:
-    """The vendor's answer to our upgrade. The SDK keeps the status alone; the headers are those of its cause."""
+def refusal(error: ApiError, headers: Mapping[str, str]) -> ProviderError:
+    """The vendor's no. Of an upgrade the SDK keeps the status alone; the headers are those of its cause."""
     status = error.status_code or 0
-    headers = getattr(error.__context__, "headers", None) or {}
     detail = f"status {status}" + (f", {why}" if (why := headers.get("dg-error")) else "")
     if status == 429:
         return ProviderRateLimited(NAME, detail, _seconds(headers.get("retry-after")))
     if 400 <= status < 500:
-        return ProviderRejected(NAME, f"{_REFUSED.get(status, 'the request')} was refused: {detail}")
+        variable = KEY_VARIABLE if status == 401 else ""
+        return ProviderRejected(NAME, f"{_REFUSED.get(status, 'the request')} was refused: {detail}", variable)
     return ProviderUnavailable(NAME, detail)
 
 

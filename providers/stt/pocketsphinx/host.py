@@ -23,7 +23,8 @@ _START_S = 20.0
 """A worker is ready in about a second; a busy machine may take longer, never this long."""
 
 _ANSWER_S = 2.0
-"""A worker that has not answered `Finalize` by then hangs: it takes milliseconds."""
+"""A worker that owes an answer to `Finalize` and says nothing at all for so long hangs: it takes milliseconds. One that
+tells of other calls is busy."""
 
 _EXIT_S = 2.0
 """A worker ends when its input does; one that does not is killed."""
@@ -56,6 +57,7 @@ class WorkerHost:
         self._settled = asyncio.Event()
         self._online = False
         self._failures = 0
+        self._heard_at = 0.0
         self._fatal: ProviderError | None = None
         self.process_id = 0
         """Of the current process, for the operator."""
@@ -203,6 +205,7 @@ class WorkerHost:
                     raise _WorkerLost("it started twice")
                 case report:
                     self._failures = 0
+                    self._heard_at = self._clock.now()
                     call = self._calls.get(report.call)
                     if call is not None:
                         call.report(report)
@@ -213,8 +216,9 @@ class WorkerHost:
             await self._asked.wait()
             self._asked.clear()
             while (oldest := self._oldest_question()) is not None:
-                await self._clock.sleep_until(oldest + _ANSWER_S)
-                if self._oldest_question() == oldest:
+                due = max(oldest, self._heard_at) + _ANSWER_S
+                await self._clock.sleep_until(due)
+                if self._oldest_question() == oldest and self._heard_at + _ANSWER_S <= due:
                     raise _WorkerLost(f"no answer within {_ANSWER_S:g} s")
 
     def _oldest_question(self) -> float | None:

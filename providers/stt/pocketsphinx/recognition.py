@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import assert_never
 
 from providers.base import FinalTranscript, PartialTranscript, RecognitionEvent, RecognitionGap
@@ -11,9 +11,9 @@ from providers.stt.pocketsphinx.call import LONGEST_MS
 from providers.stt.pocketsphinx.wire import Audio, Final, Finalize, Lost, Order, Partial
 from telephony.audio import TELEPHONE
 
-_OUTBOX_BYTES = TELEPHONE.bytes_of_ms(4000)
-"""Audio that waits for a worker which is busy or being restarted; beyond it the oldest is dropped. More than the 3 s
-that a call may hand over at once when its recogniser was opened late."""
+_OUTBOX_BYTES = TELEPHONE.bytes_of_ms(30_000)
+"""Audio that waits for a worker which is busy or being restarted; beyond it the oldest is dropped. More than a call
+hands over at once when another recogniser was lost, or this one was opened late."""
 
 _INBOX_EVENTS = 64
 """Events that wait for the session; beyond it the oldest is dropped: who reads none has stopped caring."""
@@ -57,6 +57,10 @@ class CallRecognition:
             return
         self._outbox.append(None)
         self._wake()
+
+    def fills(self) -> Mapping[str, float]:
+        """See `Buffered`: what waits for the worker."""
+        return {"recogniser": self._outbox_bytes / _OUTBOX_BYTES}
 
     async def __aiter__(self) -> AsyncIterator[RecognitionEvent]:
         while True:

@@ -1,14 +1,19 @@
 """The directory finds the one session of a call, whatever the carrier repeats, loses or mixes up."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from app.calls.archive import CallArchive
 from app.calls.directory import Directory
 from app.calls.errors import TokenRejected
 from app.calls.journal import CallEnded, JournalEvent, LegAttached
+from app.calls.store.memory import MemoryStore
+from app.calls.writer import JournalWriter
 from app.conversation.session import CallSession
 from app.conversation.state import Phase
 from providers.base import ReplyRequest, TextDelta, ToolCall
@@ -26,10 +31,14 @@ class Office:
     def __init__(self, world: World, directory: Directory, group: asyncio.TaskGroup) -> None:
         self.world, self.directory, self._group = world, directory, group
         self.lines: list[Line] = []
+        self._sessions: dict[str, CallSession] = {}
 
     def ring(self, call_id: str = "CA1") -> OpenStream:
         decision = self.directory.answer(TWILIO, offered(call_id))
         assert isinstance(decision, OpenStream)
+        session = self.directory.find(call_id)
+        assert session is not None
+        self._sessions[call_id] = session
         return decision
 
     async def connect(self, call_id: str, token: str) -> tuple[Line, "asyncio.Task[None]"]:
@@ -43,9 +52,8 @@ class Office:
         return line, serving
 
     def session(self, call_id: str = "CA1") -> CallSession:
-        session = self.directory.find(call_id)
-        assert session is not None
-        return session
+        """The call's session, also when the directory has forgotten it."""
+        return self._sessions[call_id]
 
 
 @asynccontextmanager
@@ -104,7 +112,7 @@ def test_a_token_of_one_call_never_reaches_another() -> None:
         async with office() as at:
             at.ring("CA1")
             foreign = at.ring("CA2").token
-            with pytest.raises(TokenRejected, match="of another call"):
+            with pytest.raises(TokenRejected, match="not of this call"):
                 await at.directory.serve(
                     TWILIO, foreign, MediaStarted("CA1", "MZ1", {}, TELEPHONE), Line(at.world.clock)
                 )
@@ -138,7 +146,7 @@ def test_a_lost_stream_gets_another_for_the_same_session() -> None:
             again = at.directory.after(TWILIO, offered("CA1"))
             assert isinstance(again, OpenStream)
             await at.connect("CA1", again.token)
-            assert at.session() is session
+            assert at.directory.find("CA1") is session
             assert session.state.phase is Phase.LIVE
             assert len([e for e in session.record.journal.events if isinstance(e, LegAttached)]) == 2
 
@@ -310,7 +318,7 @@ def test_a_crash_ends_one_call_politely_and_no_other() -> None:
     run(scene())
 
 
-def test_ended_calls_are_remembered_for_a_while_but_not_all_of_them() -> None:
+def test_of_ended_calls_the_newest_are_known_by_their_end_and_no_session_is_kept() -> None:
     async def scene() -> None:
         async with office(max_calls=1000) as at:
             for number in range(510):
@@ -319,9 +327,37 @@ def test_ended_calls_are_remembered_for_a_while_but_not_all_of_them() -> None:
             for number in range(510):
                 at.directory.status(TWILIO, CallStatus(f"CA{number}", "completed", ended=True))
             await asyncio.sleep(0.01)
-            assert at.directory.find("CA0") is None
-            assert at.directory.find("CA509") is not None
-            assert len(list(at.directory.sessions())) == 500
+            assert at.directory.after(TWILIO, offered("CA0")) == HangUp(at.world.manners.failed)
+            assert at.directory.after(TWILIO, offered("CA509")) == HangUp()
+            assert at.directory.answer(TWILIO, offered("CA509")) == HangUp()
+            assert list(at.directory.sessions()) == []
+            assert at.directory.find("CA509") is None
+
+    run(scene())
+
+
+def test_of_calls_that_came_and_went_nothing_is_left_but_what_is_stored() -> None:
+    async def scene() -> None:
+        world = World()
+        store = MemoryStore(world.clock)
+        writer = JournalWriter(store, world.clock, world.metrics, owner="us")
+        async with office(world, max_calls=1000, journals=writer) as at:
+            for number in range(100):
+                at.ring(f"CA{number}")
+            gone = [weakref.ref(session) for session in at._sessions.values()]
+            at._sessions.clear()
+            await asyncio.sleep(0.01)
+            await writer.flush()
+            for number in range(100):
+                at.directory.status(TWILIO, CallStatus(f"CA{number}", "completed", ended=True))
+            await asyncio.sleep(0.01)
+            await writer.finish()
+            gc.collect()
+            assert not any(session() for session in gone)
+            assert writer.leases() == ()
+            cards = await CallArchive(store).calls()
+            assert {(card.ended, card.end_reason) for card in cards} == {(True, "carrier: completed")}
+            assert len(cards) == 100
 
     run(scene())
 
@@ -344,9 +380,9 @@ def test_leaving_the_directory_ends_the_calls_that_are_left() -> None:
         world = World()
         async with Directory(world.services(), public_url="http://127.0.0.1") as directory:
             directory.answer(TWILIO, offered("CA1"))
+            session = directory.find("CA1")
+            assert session is not None
             await asyncio.sleep(0.01)
-        session = directory.find("CA1")
-        assert session is not None
         assert session.end_reason == "the bridge stops"
         assert session.state.phase is Phase.ENDED
 

@@ -193,7 +193,21 @@ def test_a_backchannel_is_asked_about_when_it_pauses_and_then_dismissed() -> Non
 def test_words_that_are_no_backchannel_confirm_at_once() -> None:
     caller = Listener(disputed=True)
     caller.voice(256)
-    assert caller.partial("wait") == [CONFIRMED]
+    assert caller.partial("wait a") == [CONFIRMED]
+
+
+def test_one_word_alone_waits_for_the_pause() -> None:
+    """A cough is easily taken for a word; the sound is held meanwhile, so nothing is lost by asking."""
+    caller = Listener(disputed=True)
+    caller.voice(256)
+    assert caller.partial("no") == []
+    caller.silence_until(PAUSED)
+    assert caller.final("no", finalized=True) == [CONFIRMED]
+    cough = Listener(disputed=True)
+    cough.voice(256)
+    cough.partial("no")
+    cough.silence_until(PAUSED)
+    assert cough.final("", finalized=True) == [DISMISSED]
     assert caller.partial("wait a") == []
 
 
@@ -400,3 +414,40 @@ def test_a_click_in_the_silence_does_not_stretch_a_turn() -> None:
     caller.silence(384)
     caller.voice(32)
     assert ENDED in caller.silence(160)
+
+
+# melody
+
+USUAL = EarSettings()
+
+
+@pytest.mark.parametrize(
+    ("done", "patience_ms"),
+    [(0.95, USUAL.sounds_done_ms), (0.6, USUAL.endpoint_ms), (0.1, USUAL.trailing_ms)],
+)
+def test_patience_follows_how_the_turn_sounds(done: float, patience_ms: float) -> None:
+    caller = Listener(disputed=False)
+    caller.voice(640)
+    caller.partial("my number")
+    caller.silence(200)
+    caller.ear.judged(done)
+    assert caller.ear.patience_ms() == patience_ms
+
+
+def test_a_verdict_on_a_pause_is_void_once_the_caller_goes_on() -> None:
+    caller = Listener(disputed=False)
+    caller.voice(640)
+    caller.silence(200)
+    caller.ear.judged(0.95)
+    caller.voice(96)
+    caller.ear.judged(0.05)  # an answer that comes while he talks
+    assert caller.ear.patience_ms() == USUAL.endpoint_ms
+
+
+def test_words_that_trail_off_outweigh_a_closing_melody() -> None:
+    caller = Listener(disputed=False)
+    caller.voice(640)
+    caller.partial("i would like to")
+    caller.silence(200)
+    caller.ear.judged(0.99)
+    assert caller.ear.patience_ms() == USUAL.trailing_ms

@@ -1,4 +1,4 @@
-"""Hearing: never waited for, reopened when lost, and its answers matched with the questions."""
+"""Hearing: who hears what, and answers matched with the questions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,8 +8,18 @@ from functools import partial
 
 import pytest
 
-from app.conversation.hearing import Hearing
-from providers.base import FinalTranscript, PartialTranscript, Recognition, RecognitionEvent, RecognitionGap
+from app.conversation.hearing import FOR_GOOD, Hearing
+from providers.base import (
+    AudioSettled,
+    FinalTranscript,
+    PartialTranscript,
+    ProviderSwitched,
+    Recognition,
+    RecognitionEvent,
+    RecognitionGap,
+    RecognitionLost,
+    UsageReported,
+)
 from providers.errors import ProviderError, ProviderUnavailable
 from telephony.audio import FRAME_BYTES, TELEPHONE, AudioFormat
 from telephony.clock import LoopClock
@@ -96,6 +106,9 @@ class Scene:
 
     def gap(self, gap: RecognitionGap) -> None:
         self.told.append(gap)
+
+    def provider_event(self, event: ProviderSwitched | UsageReported) -> None:
+        self.told.append(event)
 
     def hearing_crashed(self, error: Exception) -> None:
         self.crash = error
@@ -198,72 +211,45 @@ def test_what_is_recognised_is_told_in_order() -> None:
     play(scene)
 
 
-def test_audio_waits_for_a_recogniser_that_is_not_open_yet() -> None:
-    async def scene(at: Scene) -> None:
-        for _ in range(10):
-            at.hearing.audio(SPEECH)
-        assert at.voices > 0
-        assert at.hearing.opened_at is None
-        await asyncio.sleep(1.5)
-        assert at.recognition.audio == [SPEECH] * 10
-        assert at.hearing.opened_at is not None
-
-    play(scene, lambda: Scene(open_s=1.0))
-
-
-def test_audio_that_did_not_fit_into_the_wait_is_told_as_lost_the_oldest_first() -> None:
-    async def scene(at: Scene) -> None:
-        for n in range(200):
-            at.hearing.audio(bytes([n]) * FRAME_BYTES)
-        await asyncio.sleep(1.5)
-        assert at.told == [RecognitionGap(50 * 20, "no recogniser")]
-        assert [audio[0] for audio in at.recognition.audio] == list(range(50, 200))
-
-    play(scene, lambda: Scene(open_s=1.0))
-
-
-def test_nobody_is_asked_for_a_final_while_nobody_is_there() -> None:
-    async def scene(at: Scene) -> None:
-        assert not at.hearing.finalize()
-        await asyncio.sleep(1.5)
-        assert at.hearing.finalize()
-        assert at.recognition.questions == 1
-
-    play(scene, lambda: Scene(open_s=1.0))
-
-
-def test_a_lost_recogniser_is_opened_again_after_growing_pauses() -> None:
-    async def scene(at: Scene) -> None:
-        await asyncio.sleep(30)
-        assert at.failures == [1, 2, 3, 4, 5]
-        pauses = [round(b - a, 3) for a, b in zip(at.recogniser.opened_at, at.recogniser.opened_at[1:], strict=False)]
-        assert pauses == [0.1, 0.5, 2.0, 5.0, 5.0]
-        assert len(at.recogniser.opened) == 1
-
-    play(scene, lambda: Scene(refusals=5))
-
-
 @pytest.mark.parametrize("end", [None, ProviderUnavailable("byhand", "gone")])
-def test_a_recognition_that_ends_in_any_way_is_a_failure_and_another_is_opened(end: ProviderError | None) -> None:
+def test_a_recognition_that_ends_although_nobody_ended_it_is_over_for_good(end: ProviderError | None) -> None:
     async def scene(at: Scene) -> None:
         at.recognition.events.put_nowait(end)
         await asyncio.sleep(0.05)
         at.hearing.audio(SPEECH)
-        await asyncio.sleep(1.0)
-        assert at.failures == [1]
-        assert len(at.recogniser.opened) == 2
-        assert at.recognition.audio == [SPEECH]
+        assert not at.hearing.finalize()
+        assert at.failures == [FOR_GOOD]
+        assert at.hearing.opened_at is None
 
     play(scene)
 
 
-def test_a_recogniser_that_heard_something_starts_counting_its_failures_anew() -> None:
+def test_the_loss_of_a_recogniser_is_told_until_somebody_has_heard_it_all() -> None:
+    lost = RecognitionLost(ProviderUnavailable("byhand", "gone"), 2)
+    replaced = ProviderSwitched(lost.failure, "other")
+
     async def scene(at: Scene) -> None:
-        for _ in range(3):
-            at.recognition.events.put_nowait(PartialTranscript("hello"))
-            at.recognition.events.put_nowait(None)
-            await asyncio.sleep(1.0)
-        assert at.failures == [1, 1, 1]
+        for event in (lost, replaced, PartialTranscript("hel"), AudioSettled(20.0)):
+            at.recognition.events.put_nowait(event)
+        await asyncio.sleep(0.1)
+        assert at.failures == [2]
+        assert at.told == [replaced, PartialTranscript("hel")]
+        assert at.hearing.is_behind(None)
+        at.recognition.events.put_nowait(FinalTranscript("hello"))
+        await asyncio.sleep(0.1)
+        assert not at.hearing.is_behind(None)
+
+    play(scene)
+
+
+def test_words_that_are_older_than_the_voice_are_not_all_that_was_said() -> None:
+    async def scene(at: Scene) -> None:
+        assert at.hearing.is_behind(None)
+        at.recognition.events.put_nowait(PartialTranscript("hel"))
+        await asyncio.sleep(0.1)
+        told_at = at.clock.now()
+        assert not at.hearing.is_behind(told_at + 0.3)
+        assert at.hearing.is_behind(told_at + 0.7)
 
     play(scene)
 
@@ -294,32 +280,6 @@ def test_an_answer_to_an_older_question_is_told_as_late() -> None:
         at.recognition.events.put_nowait(answer("second"))
         await asyncio.sleep(0.1)
         assert at.told == ["late", answer("second")]
-
-    play(scene)
-
-
-def test_a_question_that_was_never_answered_is_forgotten() -> None:
-    async def scene(at: Scene) -> None:
-        at.hearing.finalize()
-        await asyncio.sleep(5.0)
-        at.hearing.finalize()
-        await asyncio.sleep(0.1)
-        at.recognition.events.put_nowait(answer("second"))
-        await asyncio.sleep(0.1)
-        assert at.told == [answer("second")]
-
-    play(scene)
-
-
-def test_a_new_recognition_owes_no_answers() -> None:
-    async def scene(at: Scene) -> None:
-        at.hearing.finalize()
-        at.recognition.events.put_nowait(None)
-        await asyncio.sleep(0.5)
-        at.hearing.finalize()
-        at.recognition.events.put_nowait(answer("second"))
-        await asyncio.sleep(0.1)
-        assert at.told == [answer("second")]
 
     play(scene)
 

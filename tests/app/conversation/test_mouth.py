@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from app.conversation.mouth import Mouth
-from app.conversation.turn import Turn, TurnReason
+from app.conversation.reply import TurnReason
+from app.conversation.turn import Turn
 from app.telemetry.latency import LatencyMetrics
 from telephony.audio import TELEPHONE, AudioFormat, Encoding
 from telephony.carrier import CarrierCapabilities, CarrierCommand, PlayAudio
@@ -63,7 +64,7 @@ class Scene:
     def speak(self, now: float = 0.0) -> Turn:
         """A reply of two words in one second, all of it queued."""
         turn = self.begin(now)
-        turn.said = "one two"
+        turn.wording.add("one two")
         self.mouth.pacer.queue(SECOND, WORDS)
         self.mouth.pacer.finish()
         return turn

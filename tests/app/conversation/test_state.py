@@ -32,7 +32,7 @@ def after(state: CallState, *events: Event) -> CallState:
 def reachable() -> dict[CallState, set[CallState]]:
     """Every state that a call can come into, and where one event leads from it."""
     edges: dict[CallState, set[CallState]] = {}
-    waiting = [CallState()]
+    waiting = [CallState(), CallState(Phase.RINGING)]
     while waiting:
         state = waiting.pop()
         if state not in edges:
@@ -86,7 +86,7 @@ def test_nothing_leaves_the_end(floor: Floor, event: Event) -> None:
     ("phases", "goal"),
     [
         (set(Phase), {CallState(Phase.ENDED, floor) for floor in Floor}),
-        ({Phase.NEW, Phase.LIVE, Phase.SUSPENDED}, {CallState(Phase.LIVE, Floor.LISTENING)}),
+        (set(Phase) - {Phase.ENDING, Phase.ENDED}, {CallState(Phase.LIVE, Floor.LISTENING)}),
     ],
     ids=["the end", "listening"],
 )
@@ -125,14 +125,14 @@ def held_after(held: bool, floor: Floor, actions: tuple[Action, ...]) -> bool:
     """Whether the sound is held after these actions; asserts that a reply is only committed out of a hold."""
     for action in actions:
         match action:
-            case Action.HOLD | Action.SUSPEND:
+            case Action.HOLD | Action.SUSPEND | Action.PAUSE:
                 held = True
             case Action.REATTACH:
                 held = floor is not Floor.SPEAKING
             case Action.COMMIT:
                 assert held
                 held = False
-            case Action.CANCEL_REPLY | Action.RESUME | Action.CLOSE_LEG | Action.FINISH:
+            case Action.CANCEL_REPLY | Action.RESUME | Action.CLOSE_LEG | Action.FINISH | Action.HAND_OVER:
                 held = False
             case _:
                 pass

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.calls.journal import CallAnswered, CallerSaid, JournalEvent, ReplyEnded, ReplyStarted, ToolCalled, ToolReturned
+from app.calls.journal import (
+    CallAnswered,
+    CallerSaid,
+    JournalEvent,
+    ReplyEnded,
+    ReplyStarted,
+    ToolCalled,
+    ToolReturned,
+    TransferFailed,
+)
 from app.conversation.transcript import CANCELLED_RESULT, Transcript
 from providers.base import AgentMessage, CallerMessage, ToolCall, ToolResult
 
@@ -169,3 +178,19 @@ def test_what_the_caller_says_in_pieces_is_one_message(
     first: CallerSaid, second: CallerSaid, joined: CallerMessage
 ) -> None:
     assert Transcript.fold([first, second]).messages() == (joined,)
+
+
+def test_a_hand_over_that_failed_is_a_tool_call_with_its_reason_for_the_model_to_tell() -> None:
+    events: list[JournalEvent] = [
+        CallerSaid(1.0, "a human please"),
+        ReplyEnded(2.0, 1, "One moment.", "One moment.", "completed"),
+        TransferFailed(9.0, "+15550100009", "billing", "busy"),
+        ReplyEnded(12.0, 2, "The line is busy.", "The line is busy.", "completed"),
+    ]
+    before, asked, result, after = Transcript.fold(events).messages()[1:]
+    assert isinstance(asked, AgentMessage)
+    assert isinstance(result, ToolResult)
+    (call,) = asked.tool_calls
+    assert (call.name, call.arguments) == ("transfer_call", {"reason": "billing"})
+    assert result == ToolResult(call.call_id, "nobody took over: busy", failed=True)
+    assert [message.text for message in (before, after)] == ["One moment.", "The line is busy."]  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from app.calls.errors import TokenRejected
+from app.web.short_way import Take
 from telephony.carrier import (
     CallOffered,
     CallStatus,
@@ -98,7 +99,7 @@ class TokenBook:
         self.served: asyncio.Queue[str] = asyncio.Queue()
         self.conversation: Callable[[str, Leg], Awaitable[None]] = self.listen
 
-    def answer(self, carrier: Carrier, offered: CallOffered) -> Decision:
+    async def answer(self, carrier: Carrier, offered: CallOffered) -> Decision:
         self.offered.append(offered)
         if offered.call_id in self.ended:
             return HangUp()
@@ -107,10 +108,10 @@ class TokenBook:
         self.tokens[token] = offered.call_id
         return OpenStream(f"{self.base}/{carrier.name}/media", f"{self.base}/{carrier.name}/after", token)
 
-    def after(self, carrier: Carrier, offered: CallOffered) -> Decision:
-        return self.answer(carrier, offered)
+    async def after(self, carrier: Carrier, offered: CallOffered) -> Decision:
+        return await self.answer(carrier, offered)
 
-    def status(self, carrier: Carrier, status: CallStatus) -> None:
+    async def status(self, carrier: Carrier, status: CallStatus) -> None:
         self.statuses.append(status)
         if status.ended:
             self.ended.add(status.call_id)
@@ -134,8 +135,7 @@ class TokenBook:
                 del self.legs[call_id]
 
     async def listen(self, call_id: str, leg: Leg) -> None:
-        async for event in leg:
-            self.events.setdefault(call_id, []).append(event)
+        await leg.listen(lambda event: self.events.setdefault(call_id, []).append(event))
 
 
 class ScriptedPlayout:
@@ -212,6 +212,37 @@ class SocketPeer:
     @property
     def close_code(self) -> int | None:
         return next((message["code"] for message in self.sent if message["type"] == "websocket.close"), None)
+
+
+class ShortPeer(SocketPeer):
+    """The same behind a server that offers a `ShortWay`, which this is, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._take: Take | None = None
+
+    def divert(self, take: Take) -> None:
+        self._take = take
+        waiting, self.inbox = self.inbox, asyncio.Queue()
+        while not waiting.empty():
+            message = waiting.get_nowait()
+            if message["type"] == "websocket.receive":
+                take(next(iter(set(message.values()) - {message["type"]})))
+            else:
+                self.inbox.put_nowait(message)
+
+    def write_text(self, text: str) -> bool:
+        if self.closed or self.disconnected or not self.writable.is_set():
+            return False
+        self.sent.append({"type": "websocket.send", "text": text})
+        return True
+
+    def says(self, *messages: str | bytes) -> None:
+        if self._take is None:
+            super().says(*messages)
+            return
+        for message in messages:
+            self._take(message)
 
 
 def http_scope(

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.web.media import MediaEndpoint
 from app.web.security import CarrierGate
+from app.web.short_way import ShortWayProtocol
 from app.web.webhooks import CarrierWebhooks
 from app.web.websocket_leg import LegEnd, MediaLimits, WebsocketLeg
 from telephony.carrier import AudioReceived, PlaceMark, PlayAudio
@@ -27,6 +28,7 @@ from telephony.carriers.twilio import TWILIO
 from telephony.clock import MonotonicClock
 from telephony.leg import Leg
 from tests.app.web.doubles import CALL, STREAM, ScriptedPlayout, TallyCounters, TokenBook, media, start
+from tests.legs import listening
 
 SECRET = "0123456789abcdef0123456789abcdef"
 OTHER_CALL = "CA22222222222222222222222222222222"
@@ -77,7 +79,7 @@ def on_a_bridge(
         listening = socket.create_server(("127.0.0.1", 0))
         bridge = Bridge(listening.getsockname()[1], secret, limits or MediaLimits())
         server = uvicorn.Server(
-            uvicorn.Config(bridge.app, log_config=None, ws="websockets-sansio", ws_per_message_deflate=False)
+            uvicorn.Config(bridge.app, log_config=None, ws=ShortWayProtocol, ws_per_message_deflate=False)
         )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(sockets=[listening]))
@@ -98,14 +100,14 @@ def test_a_call_is_answered_heard_spoken_to_and_closed(secret: str) -> None:
     async def scenario(bridge: Bridge) -> None:
         async def answer_back(call_id: str, leg: Leg) -> None:
             """Plays what it hears, once; then clears and hangs up."""
-            heard = await anext(aiter(leg))
-            assert isinstance(heard, AudioReceived)
-            playout = ScriptedPlayout((0.0, PlayAudio(heard.payload)), (0.0, PlaceMark("said")))
-            async with asyncio.TaskGroup() as group:
+            async with listening(leg) as told, asyncio.TaskGroup() as group:
+                (heard,) = await told.next()
+                assert isinstance(heard, AudioReceived)
+                playout = ScriptedPlayout((0.0, PlayAudio(heard.payload)), (0.0, PlaceMark("said")))
                 group.create_task(leg.play(playout))
-                await anext(aiter(leg))
+                await told.next()
                 leg.clear()
-                await anext(aiter(leg))
+                await told.next()
                 leg.close()
 
         bridge.calls.conversation = answer_back

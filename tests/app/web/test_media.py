@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.web.media import MediaEndpoint
 from app.web.security import CarrierGate
 from app.web.websocket_leg import MediaLimits
-from telephony.carrier import AudioReceived, MediaStopped
+from telephony.carrier import AudioReceived, CarrierEvent, MediaStopped
 from telephony.carriers.twilio import TWILIO
 from telephony.clock import LoopClock
 from telephony.leg import Leg
@@ -384,7 +384,11 @@ def test_messages_after_the_close_are_not_read() -> None:
         bridge, peer = Bridge(), SocketPeer()
 
         async def one_event(call_id: str, leg: Leg) -> None:
-            bridge.calls.events[call_id] = [await anext(aiter(leg))]
+            def take(event: CarrierEvent) -> None:
+                bridge.calls.events[call_id] = [event]
+                leg.close()
+
+            await leg.listen(take)
 
         bridge.calls.conversation = one_event
         peer.says(start(), media(1), media(2), media(3))

@@ -18,6 +18,7 @@ from providers.base import (
     AgentMessage,
     CallerMessage,
     Message,
+    Progress,
     ProviderContext,
     ReplyCompleted,
     ReplyEvent,
@@ -26,6 +27,7 @@ from providers.base import (
     ToolCall,
     ToolResult,
     ToolSpec,
+    UsageReported,
 )
 from providers.errors import (
     ProviderError,
@@ -58,6 +60,7 @@ from tests.fakes.anthropic import (
     tool_opened,
 )
 from tests.fakes.http import CUT, Answer
+from tests.streams import results
 
 HELLO = ReplyRequest((CallerMessage("hello"),))
 BOOK = ToolSpec("book", "Book a day.", {"type": "object", "properties": {"day": {"type": "string"}}})
@@ -81,7 +84,7 @@ def play(scene: Scene, *answers: Answer, **settings: str) -> None:
 
 
 async def reply(model: Anthropic, request: ReplyRequest = HELLO) -> list[ReplyEvent]:
-    return [event async for event in model.reply(request)]
+    return [event async for event in results(model.reply(request))]
 
 
 def heard(*answers: Answer, request: ReplyRequest = HELLO) -> list[ReplyEvent]:
@@ -125,8 +128,9 @@ def failure(*steps: Any, status: int = 200, answer: Answer | None = None) -> tup
 
 
 async def _collect(model: Anthropic, events: list[ReplyEvent]) -> None:
-    async for said_so_far in model.reply(HELLO):
-        events.append(said_so_far)
+    async for said_so_far in results(model.reply(HELLO)):
+        if not isinstance(said_so_far, Progress):
+            events.append(said_so_far)
 
 
 # A healthy stream
@@ -247,7 +251,7 @@ def test_a_tool_call_comes_once_its_arguments_are_complete() -> None:
     )
 
     async def scene(_: FakeAnthropic, model: Anthropic) -> None:
-        events = model.reply(HELLO)
+        events = results(model.reply(HELLO))
         assert await anext(events) == TextDelta("One moment.")
         async with asyncio.TaskGroup() as group:
             call = group.create_task(_next(events))
@@ -262,7 +266,9 @@ def test_a_tool_call_comes_once_its_arguments_are_complete() -> None:
 
 
 async def _next(events: AsyncGenerator[ReplyEvent, None]) -> ReplyEvent:
-    return await anext(events)
+    while isinstance(event := await anext(events), Progress):
+        pass
+    return event
 
 
 def test_parallel_tools_are_calls_of_their_own_also_when_their_pieces_are_mixed() -> None:
@@ -529,10 +535,11 @@ def test_a_key_chooses_it_and_its_absence_names_the_variable() -> None:
 
 def test_a_connection_is_warm_before_the_first_reply_and_serves_them_all() -> None:
     async def scene(vendor: FakeAnthropic, model: Anthropic) -> None:
+        await model.warm()
         assert [received.path for received in vendor.asked_for_models] == ["/v1/models/claude-haiku-5-5"]
         for _ in range(3):
             await reply(model)
-        events = model.reply(HELLO)
+        events = results(model.reply(HELLO))
         async for said_so_far in events:  # as a turn reads it: nothing is asked for after the last event
             if isinstance(said_so_far, ReplyCompleted):
                 break
@@ -543,12 +550,11 @@ def test_a_connection_is_warm_before_the_first_reply_and_serves_them_all() -> No
     play(scene)
 
 
-def test_a_key_that_the_vendor_refuses_is_named_at_start() -> None:
+def test_a_key_that_the_vendor_refuses_is_named_when_it_is_tried() -> None:
     async def scene() -> None:
-        async with FakeAnthropic() as vendor:
+        async with FakeAnthropic() as vendor, model_at(vendor.url, ANTHROPIC_API_KEY="sk-ant-wrong") as model:
             with pytest.raises(ProviderMisconfigured) as refusal:
-                async with model_at(vendor.url, ANTHROPIC_API_KEY="sk-ant-wrong"):
-                    raise AssertionError("it was not noticed")
+                await model.warm()
         assert refusal.value.variable == "ANTHROPIC_API_KEY"
         assert "sk-ant-wrong" not in str(refusal.value)
 
@@ -556,33 +562,51 @@ def test_a_key_that_the_vendor_refuses_is_named_at_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [
-        refused(404, "not_found_error"),
-        refused(500, "api_error"),
-        refused(529, "overloaded_error"),
-        Answer((b"<html>",), 200, {"content-type": "text/html"}),
-        Answer((CUT,)),
-    ],
+    "answer", [refused(404, "not_found_error"), Answer((b"<html>",), 200, {"content-type": "text/html"})]
 )
-def test_a_vendor_who_cannot_be_asked_at_start_is_asked_again_by_the_first_reply(answer: Answer) -> None:
+def test_a_gateway_that_does_not_know_models_is_warm_all_the_same(answer: Answer) -> None:
     async def scene() -> None:
         async with FakeAnthropic() as vendor:
             vendor.model_answer = answer
             async with model_at(vendor.url) as model:
+                await model.warm()
                 assert await reply(model)
+                assert vendor.connections == 1
 
     leaving_nothing(scene())
 
 
-def test_a_vendor_who_does_not_answer_at_start_does_not_hold_it_up() -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refused(500, "api_error"), ProviderUnavailable),
+        (refused(529, "overloaded_error"), ProviderRateLimited),
+        (Answer((CUT,)), ProviderUnavailable),
+        (Answer((asyncio.Event(),)), ProviderTimedOut),
+    ],
+    ids=["500", "529", "cut", "silence"],
+)
+def test_a_vendor_who_cannot_be_reached_is_told_and_asked_again_by_the_first_reply(
+    answer: Answer, kind: type[ProviderError]
+) -> None:
     async def scene() -> None:
         async with FakeAnthropic() as vendor:
-            vendor.model_answer = Answer((asyncio.Event(),))
-            async with model_at(vendor.url, ANTHROPIC_CONNECT_TIMEOUT_S="0.05") as model:
+            vendor.model_answer = answer
+            async with model_at(vendor.url, ANTHROPIC_CONNECT_TIMEOUT_S="0.2") as model:
+                with pytest.raises(kind):
+                    await model.warm()
                 assert await reply(model)
 
     leaving_nothing(scene())
+
+
+def test_what_is_billed_in_any_case_is_told_before_the_first_word() -> None:
+    async def scene(_: FakeAnthropic, model: Anthropic) -> None:
+        events = [event async for event in model.reply(HELLO)]
+        assert events[:2] == [Progress("connected"), UsageReported("anthropic", {"input_tokens": 20})]
+        assert sum(isinstance(event, UsageReported) for event in events) == 1
+
+    play(scene)
 
 
 def test_closing_a_reply_hangs_up_at_once_and_harms_no_other() -> None:
@@ -590,7 +614,7 @@ def test_closing_a_reply_hangs_up_at_once_and_harms_no_other() -> None:
     stalled = Answer((start(), text("Well, "), asyncio.Event()))
 
     async def scene(vendor: FakeAnthropic, model: Anthropic) -> None:
-        events = model.reply(HELLO)
+        events = results(model.reply(HELLO))
         assert await anext(events) == TextDelta("Well, ")
         await events.aclose()
         await vendor.requests[0].hung_up.wait()

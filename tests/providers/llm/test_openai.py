@@ -13,6 +13,7 @@ from providers.base import (
     AgentMessage,
     CallerMessage,
     Message,
+    Progress,
     ProviderContext,
     ReplyCompleted,
     ReplyEvent,
@@ -21,6 +22,7 @@ from providers.base import (
     ToolCall,
     ToolResult,
     ToolSpec,
+    UsageReported,
 )
 from providers.errors import (
     ProviderError,
@@ -49,6 +51,7 @@ from tests.fakes.openai import (
     text,
     tool_piece,
 )
+from tests.streams import results
 
 HELLO = ReplyRequest((CallerMessage("hello"),))
 BOOK = ToolSpec("book", "Book a day.", {"type": "object", "properties": {"day": {"type": "string"}}})
@@ -70,7 +73,7 @@ def play(scene: Scene, *answers: Answer, **settings: str) -> None:
 
 
 async def reply(model: OpenAI, request: ReplyRequest = HELLO) -> list[ReplyEvent]:
-    return [event async for event in model.reply(request)]
+    return [event async for event in results(model.reply(request))]
 
 
 def heard(answer: Answer) -> list[ReplyEvent]:
@@ -141,6 +144,24 @@ def test_parallel_tools_are_calls_of_their_own_however_a_server_numbers_them(ind
         ToolCall("c1", "book", {"day": "mon"}),
         ToolCall("c2", "find", {}),
     ]
+
+
+def test_a_model_that_refuses_is_heard_in_its_own_words() -> None:
+    events = heard(Answer((START, chunk({"refusal": "I cannot "}), chunk({"refusal": "say."}), end())))
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["I cannot ", "say."]
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_what_a_model_thinks_is_a_sign_of_life_and_nothing_that_is_said(field: str) -> None:
+    told: list[ReplyEvent] = []
+
+    async def scene(_: FakeOpenAI, model: OpenAI) -> None:
+        told.extend([event async for event in model.reply(HELLO)])
+
+    thoughts = [chunk({field: thought}) for thought in ("They greet me. ", "I greet them.")]
+    play(scene, Answer((START, *thoughts, text("Hello."), end())))
+    said = [event for event in told if isinstance(event, Progress | TextDelta)]
+    assert said == [Progress("connected"), Progress("working"), Progress("working"), TextDelta("Hello.")]
 
 
 def test_a_server_that_forgets_to_say_done_has_replied_all_the_same() -> None:
@@ -237,6 +258,7 @@ def test_openai_wants_a_key_and_a_server_of_ones_own_does_not() -> None:
 
 def test_one_warm_connection_serves_all_replies() -> None:
     async def scene(vendor: FakeOpenAI, model: OpenAI) -> None:
+        await model.warm()
         assert len(vendor.asked_for_models) == 1
         for _ in range(3):
             await reply(model)
@@ -245,19 +267,48 @@ def test_one_warm_connection_serves_all_replies() -> None:
     play(scene)
 
 
-def test_a_key_that_the_server_refuses_is_named_at_start() -> None:
+def test_a_key_that_the_server_refuses_is_named_when_it_is_tried() -> None:
     async def scene() -> None:
-        async with FakeOpenAI() as vendor:
+        async with (
+            FakeOpenAI() as vendor,
+            model_with({**vendor.environment, "OPENAI_API_KEY": "sk-wrong"}) as model,
+        ):
             with pytest.raises(ProviderMisconfigured, match="OPENAI_API_KEY"):
-                async with model_with({**vendor.environment, "OPENAI_API_KEY": "sk-wrong"}):
-                    raise AssertionError("it was not noticed")
+                await model.warm()
 
     leaving_nothing(scene())
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(refused(503, "server_error"), ProviderUnavailable), (Answer((asyncio.Event(),)), ProviderTimedOut)],
+    ids=["503", "silence"],
+)
+def test_a_server_that_cannot_be_reached_is_told(answer: Answer, kind: type[ProviderError]) -> None:
+    async def scene() -> None:
+        async with FakeOpenAI() as vendor:
+            vendor.model_answer = answer
+            async with model_with({**vendor.environment, "OPENAI_CONNECT_TIMEOUT_S": "0.2"}) as model:
+                with pytest.raises(kind):
+                    await model.warm()
+                assert await reply(model)
+
+    leaving_nothing(scene())
+
+
+def test_a_prompt_is_estimated_before_its_reply_begins_for_the_server_counts_at_the_end() -> None:
+    async def scene(_: FakeOpenAI, model: OpenAI) -> None:
+        first, second, *_ = [event async for event in model.reply(HELLO)]
+        assert first == Progress("connected")
+        assert isinstance(second, UsageReported)
+        assert 10 < second.usage["input_tokens_estimated"] < 100
+
+    play(scene)
+
+
 def test_closing_a_stalled_reply_hangs_up_at_once_and_harms_no_other() -> None:
     async def scene(vendor: FakeOpenAI, model: OpenAI) -> None:
-        events = model.reply(HELLO)
+        events = results(model.reply(HELLO))
         assert await anext(events) == TextDelta("Well, ")
         await events.aclose()
         await vendor.requests[0].hung_up.wait()

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from providers import registry
-from providers.base import ProviderContext, SpeechChunk
+from providers.base import Progress, ProviderContext, SpeechChunk, UsageReported
 from providers.errors import (
     ProviderError,
     ProviderMalformed,
@@ -32,6 +32,7 @@ from tests.fakes.elevenlabs import (
     detail,
     spelled,
 )
+from tests.streams import results
 
 HOURS = "We are open from Monday to Friday."
 OFFER = "Shall I book it?"
@@ -70,7 +71,7 @@ async def pieces(*texts: str) -> AsyncIterator[str]:
 
 
 async def speech(tts: ElevenLabs, *texts: str) -> list[SpeechChunk]:
-    return [chunk async for chunk in tts.speak(pieces(*texts), TELEPHONE)]
+    return [chunk async for chunk in results(tts.speak(pieces(*texts), TELEPHONE))]
 
 
 async def said(tts: ElevenLabs, *texts: str) -> str:
@@ -182,13 +183,22 @@ def test_the_next_piece_is_asked_for_when_the_one_before_begins_to_be_heard() ->
                 asked.append(piece)
                 yield piece
 
-        async with aclosing(tts.speak(text(), TELEPHONE)) as chunks:
+        async with aclosing(results(tts.speak(text(), TELEPHONE))) as chunks:
             await anext(chunks)
             await vendor.until(lambda: vendor.spoken[0].text)
             assert asked == [HOURS]
             await anext(chunks)
             await vendor.until(lambda: vendor.spoken[0].text == f"{HOURS} {OFFER} ")
             assert asked == [HOURS, OFFER]
+
+    play(scene)
+
+
+def test_the_characters_that_were_ordered_are_told_at_once_heard_or_not() -> None:
+    async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
+        async with aclosing(tts.speak(pieces(HOURS, OFFER), TELEPHONE)) as speech:
+            assert await anext(speech) == Progress("connected")
+            assert await anext(speech) == UsageReported("elevenlabs", {"characters": len(HOURS) + 1})
 
     play(scene)
 
@@ -242,7 +252,7 @@ def test_closing_the_speech_closes_its_context_and_late_audio_reaches_nobody() -
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         vendor.late_audio = b"X" * 800
         vendor.faults = [Fault(2, wait=(held := asyncio.Event()))]
-        cut = tts.speak(pieces(HOURS, OFFER), TELEPHONE)
+        cut = results(tts.speak(pieces(HOURS, OFFER), TELEPHONE))
         await anext(cut)
         await cut.aclose()
         await vendor.until(lambda: vendor.spoken[0].closed)
@@ -285,10 +295,10 @@ def test_a_context_counts_until_the_vendor_has_ended_it(most: int) -> None:
         vendor.most_contexts = most
         vendor.linger.clear()  # closed contexts stay
         for _ in range(most):
-            cut = tts.speak(pieces(HOURS), TELEPHONE)
+            cut = results(tts.speak(pieces(HOURS), TELEPHONE))
             await anext(cut)
             await cut.aclose()
-        other = tts.speak(pieces(OFFER), TELEPHONE)
+        other = results(tts.speak(pieces(OFFER), TELEPHONE))
         await anext(other)
         assert vendor.most_open == most
         assert len(vendor.lines) == 2
@@ -303,7 +313,7 @@ def test_leaving_ends_speech_that_is_under_way() -> None:
         async with FakeElevenLabs() as vendor:
             vendor.faults = [Fault(1, stall=True)]
             async with voice(ELEVENLABS_BASE_URL=vendor.url) as tts:
-                chunks = tts.speak(pieces(HOURS), TELEPHONE)
+                chunks = results(tts.speak(pieces(HOURS), TELEPHONE))
                 await anext(chunks)
             with pytest.raises(ProviderUnavailable):
                 await anext(chunks)
@@ -319,7 +329,7 @@ def test_what_the_text_raises_is_raised_to_its_speaker_alone() -> None:
 
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         with pytest.raises(KeyError, match="ours"):
-            async for _ in tts.speak(broken(), TELEPHONE):
+            async for _ in results(tts.speak(broken(), TELEPHONE)):
                 pass
         assert await said(tts, OFFER) == f"{OFFER} "
 
@@ -360,7 +370,7 @@ def test_a_context_is_kept_alive_while_the_text_pauses(monkeypatch: pytest.Monke
             await vendor.until(lambda: vendor.spoken[0].keepalives >= 2)
             yield OFFER
 
-        chunks = [chunk async for chunk in tts.speak(pausing(), TELEPHONE)]
+        chunks = [chunk async for chunk in results(tts.speak(pausing(), TELEPHONE))]
         assert spelled(audio_of(chunks)) == f"{HOURS} {OFFER} "
         assert len(vendor.spoken) == 1
 
@@ -378,7 +388,7 @@ def test_a_context_that_ended_while_the_text_paused_is_replaced() -> None:
             yield OFFER
 
         chunks = []
-        async for chunk in tts.speak(pausing(), TELEPHONE):
+        async for chunk in results(tts.speak(pausing(), TELEPHONE)):
             chunks.append(chunk)
             if len(audio_of(chunks)) == len(f"{HOURS} ") * CHARACTER_SAMPLES:
                 heard.set()
@@ -414,7 +424,7 @@ def fails(error: type[ProviderError], *faults: Fault, first: bool = True) -> Pro
 
 
 async def listen(tts: ElevenLabs, heard: list[SpeechChunk]) -> None:
-    async for chunk in tts.speak(pieces(HOURS, OFFER), TELEPHONE):
+    async for chunk in results(tts.speak(pieces(HOURS, OFFER), TELEPHONE)):
         heard.append(chunk)
 
 
@@ -541,7 +551,7 @@ def test_a_vendor_that_floods_us_is_stopped(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         vendor.chunks = (160,)
-        chunks = tts.speak(pieces(HOURS), TELEPHONE)
+        chunks = results(tts.speak(pieces(HOURS), TELEPHONE))
         await anext(chunks)
         await vendor.until(lambda: vendor.lines)
         assert await said(tts, "Hi.") == "Hi. "  # a listener beside it, who hears while the first one does not

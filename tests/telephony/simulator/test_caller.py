@@ -6,7 +6,7 @@ import pytest
 from telephony.simulator.caller import Caller, HungUp, KeyPressed
 from telephony.simulator.notices import AgentFellSilent, AgentSpeaks, CallerFellSilent, CallerSpeaks, Notice
 from telephony.simulator.script import read_script
-from telephony.simulator.sound import audible_span, mulaw_wav, samples_of_ms
+from telephony.simulator.sound import SILENT_FRAME, audible_span, mulaw_wav, samples_of_ms
 
 LOUD_FRAME = b"\x00" * 160
 HELLO = 'say = "hello"'
@@ -169,3 +169,10 @@ def test_the_last_frame_of_a_recording_is_filled_with_silence(tmp_path: Path) ->
     caller = Caller(read_script('title = "t"\n[[step]]\nsay = "short.wav"', tmp_path))
     caller.hear(None)
     assert caller.speak() + caller.speak() == b"\x00" * 200 + b"\xff" * 120
+
+
+def test_his_handset_returns_what_he_hears() -> None:
+    talk = Talk("wait_ms = 600", [(100, 140)], title='title = "t"\n[echo]\nlevel_db = -20\ndelay_ms = 200')
+    talk.run()
+    returned = [round(at / 8) for at in range(0, len(talk.said), 160) if talk.said[at : at + 160] != SILENT_FRAME]
+    assert returned == [300, 320]

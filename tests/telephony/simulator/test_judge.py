@@ -122,3 +122,10 @@ def test_gaps_and_slow_answers_of_the_whole_call_fail() -> None:
         (None, "60 ms at 4.00 s"),
         (None, "1310 ms"),
     ]
+
+
+def test_an_agent_that_does_not_go_on_after_a_backchannel_is_told_off() -> None:
+    script = SCRIPT.replace("stop_within_ms = 300", "goes_on_within_ms = 700")
+    assert failed(script=script, exchanges=(FIRST, replace(SECOND, gone_on_s=0.6))) == []
+    assert failed(script=script, exchanges=(FIRST, replace(SECOND, gone_on_s=0.9))) == [(3, "900 ms")]
+    assert failed(script=script, exchanges=(FIRST, SECOND)) == [(3, "it did not")]

@@ -90,3 +90,10 @@ def test_percentiles_are_ordered_and_within_the_values(values: list[float]) -> N
     figures = percentiles(values)
     assert figures is not None
     assert min(values) <= figures.p50 <= figures.p90 <= figures.p99 <= max(values)
+
+
+def test_after_a_cough_the_agent_goes_on_at_once_or_after_a_while_or_never() -> None:
+    heard_through = exchanges([spoken(1000, 1300)], [phrase(0, 2000)])
+    resumed = exchanges([spoken(1000, 1300)], [phrase(0, 1100), phrase(1900, 2500)])
+    lost = exchanges([spoken(1000, 1300)], [phrase(0, 1100)])
+    assert [one[0].gone_on_s for one in (heard_through, resumed, lost)] == [0, pytest.approx(0.6), None]

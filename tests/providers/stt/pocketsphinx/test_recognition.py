@@ -39,19 +39,28 @@ def test_frames_that_wait_together_go_together_in_order_with_finalizes() -> None
 
 def test_sending_never_blocks_and_drops_the_oldest_with_a_gap() -> None:
     recognition = call()
-    for _ in range(250):
+    for _ in range(1_550):
         recognition.send(FRAME)
     (audio,) = recognition.orders(now=0.0)
     assert isinstance(audio, Audio)
-    assert len(audio.payload) == 200 * FRAME_BYTES  # 4 s
+    assert len(audio.payload) == 1_500 * FRAME_BYTES  # 30 s
     assert events(recognition) == [RecognitionGap(1000.0, "the recogniser did not keep up")]
+
+
+def test_how_much_waits_can_be_seen() -> None:
+    recognition = call()
+    for _ in range(750):
+        recognition.send(FRAME)
+    assert recognition.fills() == {"recogniser": 0.5}
+    recognition.orders(now=0.0)
+    assert recognition.fills() == {"recogniser": 0.0}
 
 
 def test_a_finalize_is_not_dropped_with_the_audio_around_it() -> None:
     recognition = call()
     recognition.send(FRAME)
     recognition.finalize()
-    for _ in range(250):
+    for _ in range(1_550):
         recognition.send(FRAME)
     assert recognition.orders(now=0.0)[0] == Finalize(3)
 

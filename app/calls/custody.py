@@ -1,0 +1,264 @@
+"""Custody of calls: taking them over from whoever has them, and leaving them to others.
+
+A neighbour on this machine hands a call over; of others the store tells: a living owner is asked to leave it, a dead
+one is not waited for, of one that nobody knows the lease has to run out. Then the call's journal is folded, and its
+session goes on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from app.calls.books import Books, Left
+from app.calls.directory import Directory
+from app.calls.errors import TokenRejected
+from app.calls.journal import CallTakenOver, JournalEvent
+from app.calls.messages import Answer, GiveUp, HandedOver, HandOver, Inquire, Known, encode
+from app.calls.neighbours import Neighbours
+from app.calls.ownership import Ownership
+from app.calls.recovery import RecoverySettings
+from app.calls.store.base import Lease
+from app.calls.store.errors import CallOver, LeaseHeld, StoreError
+from app.conversation.memory import SessionMemory, fold
+from app.conversation.services import Services
+from app.conversation.session import CallSession
+from app.conversation.state import Phase
+
+log = structlog.get_logger()
+
+_MESSAGE_TTL_S = 10.0
+_ASK_AGAIN_S = 0.02
+
+
+class Others(Protocol):
+    """This process among others (`app.calls.processes.OwnProcess`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def outlived(self, owner: str) -> bool:
+        """That process is dead for sure."""
+        ...
+
+
+class Custody:
+    """Which calls are this process's."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        services: Services,
+        books: Books,
+        others: Others,
+        neighbours: Neighbours,
+        settings: RecoverySettings,
+    ) -> None:
+        """`others` tells this process from the others, of which `neighbours` are asked without the store."""
+        self.directory = directory
+        self._services = services
+        self._clock = services.clock
+        self._store, self._writer, self._archive = books.store, books.writer, books.archive
+        self._others = others
+        self._owner = others.name
+        self._neighbours = neighbours
+        self._settings = settings
+        self.ownership = Ownership(
+            books.store,
+            services.clock,
+            services.tenure,
+            lease_s=settings.lease_s,
+            leases=books.writer.leases,
+            lost=self.lose,
+        )
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    # taking over
+
+    async def take_over(self, call_id: str, reason: str) -> None:
+        """Carry this call from now on. Raises `TokenRejected` when it is over, or cannot be had in time."""
+        try:
+            async with self.taking(call_id):
+                if self.directory.find(call_id) is not None or await self._handed_over(call_id, reason):
+                    return
+                if not await self.adopted(await self.wrest(call_id), reason):
+                    raise TokenRejected("of a call that nobody knows")
+        except CallOver:
+            raise TokenRejected("of a call that is over") from None
+        except StoreError as error:
+            log.warning("call not taken over", call_id=call_id, because=str(error))
+            raise TokenRejected("of a call that cannot be had") from error
+
+    @asynccontextmanager
+    async def taking(self, call_id: str) -> AsyncIterator[None]:
+        """One at a time for each call: its stream, its webhook and the search for lost calls may want it at once."""
+        lock, waiting = self._locks.get(call_id, (asyncio.Lock(), 0))
+        self._locks[call_id] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(call_id)
+            if waiting > 1:
+                self._locks[call_id] = lock, waiting - 1
+
+    async def _handed_over(self, call_id: str, reason: str) -> bool:
+        """A neighbour has left it to us. Raises `TokenRejected` if it is over."""
+        answer = await self._neighbours.ask(HandOver(call_id, reason))
+        if isinstance(answer, Known):
+            raise TokenRejected("of a call that is over")
+        if answer is None:
+            return False
+        await self._clock.sleep_until(self._clock.now())  # its task begins
+        return True
+
+    async def wrest(self, call_id: str) -> Lease:
+        """The call's lease, from whoever holds it."""
+        deadline = self._clock.now() + self._settings.take_over_s
+        asked: int | None = None
+        over: int | None = None
+        while True:
+            try:
+                return await self.claim(call_id, over=over)
+            except LeaseHeld as held:
+                if self._clock.now() >= deadline:
+                    raise
+                if self._others.outlived(held.owner):
+                    over = held.fence
+                    continue
+                if asked != held.fence:
+                    asked = held.fence
+                    await self._store.post(held.owner, encode(GiveUp(call_id, held.fence)), _MESSAGE_TTL_S)
+                await self._clock.sleep_until(self._clock.now() + _ASK_AGAIN_S)
+
+    async def claim(self, call_id: str, *, over: int | None = None) -> Lease:
+        return await self._store.acquire(call_id, self._owner, self._settings.lease_s, over=over)
+
+    async def adopted(self, lease: Lease, reason: str) -> bool:
+        """Fold what is stored of a call and go on from there; False: nothing is."""
+        try:
+            events = await self._archive.events(lease.call_id)
+        except StoreError:
+            await self._release(lease)
+            raise
+        session = self._adopt(events, reason, lease, Left(len(events)))
+        if session is None:
+            return False
+        await self._clock.sleep_until(self._clock.now())  # its task begins
+        self._end_if_over(session, session.record.memory)
+        return True
+
+    def _adopt(
+        self, events: Sequence[JournalEvent], reason: str, lease: Lease | None, left: Left
+    ) -> CallSession | None:
+        """Go on with a call from its journal; None: there is no call in it."""
+        memory = fold(events)
+        offered = memory.offered
+        if offered is None or memory.answered is None:
+            return None
+        carrier = memory.answered.carrier
+        services = self._services
+        if carrier in self._settings.grace_s:
+            services = replace(services, manners=replace(services.manners, grace_s=self._settings.grace_s[carrier]))
+        session = CallSession(carrier, offered, services, events)
+        self.directory.adopt(session, lease, left)
+        fence = lease.fence if lease is not None else left.above + 1
+        session.record.add(CallTakenOver(session.record.at(), self._owner, fence, reason))
+        return session
+
+    @staticmethod
+    def _end_if_over(session: CallSession, memory: SessionMemory) -> None:
+        """Whoever hung up or transferred the call did not live to see the carrier confirm it."""
+        if memory.phase in (Phase.ENDING, Phase.TRANSFERRING):
+            session.end("transferred" if memory.phase is Phase.TRANSFERRING else "agent ended the call")
+
+    async def take_abandoned(self, call_id: str) -> None:
+        """Its owner is gone, and nobody asks for it; once it is ours it counts as a call whose stream is lost."""
+        try:
+            async with self.taking(call_id):
+                if self.directory.find(call_id) is None and await self._neighbours.ask(Inquire(call_id)) is None:
+                    await self.adopted(await self.claim(call_id), "nobody carried it")
+        except StoreError as error:
+            log.info("abandoned call not taken", call_id=call_id, because=str(error))
+
+    # giving up
+
+    async def hand_over(self, call_id: str) -> bool:
+        """Leave a call to whoever the carrier reaches next. False: it is still here, for the store does not take what
+        there is to know of it."""
+        async with self.taking(call_id):  # it may come back at once, and then it is not to be let go again
+            session = self.directory.find(call_id)
+            if session is None:
+                return True
+            if self._writer.away:
+                return False
+            await self.directory.leave(call_id)
+            if not await self._writer.settle(call_id):
+                self._keep(session)
+                return False
+            lease = self._writer.forget(call_id)
+            if lease is not None:
+                await self._release(lease)
+            return True
+
+    def _keep(self, session: CallSession) -> None:
+        """A call that was left, and that nobody can have."""
+        left = self._writer.leave(session.call_id)
+        if left is not None:
+            self.carry_on(_journal(session), left, "the store did not take it")
+
+    async def _release(self, lease: Lease) -> None:
+        try:
+            await self.ownership.release(lease)
+        except StoreError as error:  # it will run out
+            log.warning("lease not released", call_id=lease.call_id, because=str(error))
+
+    def lose(self, call_id: str) -> None:
+        """Somebody else carries the call: not a sound more of it from here."""
+        self._writer.forget(call_id)
+        self.directory.lose(call_id)
+
+    async def drain(self, within_s: float, impatient: Callable[[], bool], *, successor: bool) -> None:
+        """Take no new calls and let the live ones end; then hand them over one by one, if there is a `successor`. Calls
+        whose line ends here are said goodbye to."""
+        await self.directory.drain(within_s, impatient)
+        if successor:
+            here = [session.call_id for session in self.directory.sessions() if session.handover.far_end is None]
+            await self._leave_to_neighbours([call_id for call_id in here if not await self.hand_over(call_id)])
+        await self.directory.dismiss(impatient)
+
+    async def _leave_to_neighbours(self, call_ids: Iterable[str]) -> None:
+        """Without the store a call is ours until a neighbour asks for it: when its stream lands there."""
+        waiting = set(call_ids)
+        for call_id in waiting:
+            if (session := self.directory.find(call_id)) is not None:
+                session.hang_up_stream()
+        deadline = self._clock.now() + self._settings.take_over_s
+        while any(map(self.directory.find, waiting)) and self._clock.now() < deadline:
+            await self._clock.sleep_until(self._clock.now() + _ASK_AGAIN_S)
+
+    # neighbours
+
+    def leave_to_neighbour(self, call_id: str) -> Answer | None:
+        """Not a sound more of it from here."""
+        session, known = self.directory.find(call_id), self.directory.standing(call_id)
+        if session is None or known is None or not known.live:
+            return known
+        if session.handover.far_end is not None:  # its line ends in this process
+            return None
+        self.directory.lose(call_id)
+        left = self._writer.leave(call_id)
+        assert left is not None, "because: journals of live calls are written"
+        return HandedOver.of(call_id, _journal(session), left)
+
+    def carry_on(self, events: Sequence[JournalEvent], left: Left, reason: str) -> None:
+        """A neighbour's call is ours from now on, and with it to get a lease."""
+        self._adopt(events, reason, None, left)
+
+
+def _journal(session: CallSession) -> Sequence[JournalEvent]:
+    """All that is known of a call, from which another session can go on."""
+    return (*session.record.journal.events, *session.record.memory.passing())

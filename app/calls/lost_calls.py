@@ -1,0 +1,106 @@
+"""Calls whose caller is on the line with nobody at the other end, and for which no carrier asks.
+
+Two kinds. A call of ours whose stream is gone: usually the carrier asks at once what to do; one that does not (it has
+not noticed, on a half-open connection) is told to. And a call whose process is gone: it is taken over, and is from then
+on one of the first kind.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from math import inf
+
+import structlog
+
+from app.calls.directory import Directory
+from app.calls.recovery import RecoverySettings
+from app.calls.store.base import Leases
+from app.calls.store.errors import StoreError
+from app.conversation.services import Services
+from app.conversation.session import CallSession
+from app.conversation.state import Phase
+from telephony.carrier import CallControl
+from telephony.errors import CallGone, ControlRefused, ControlUnreachable
+
+log = structlog.get_logger()
+
+_WATCH_S = 0.25
+_SWEEP_S = 1.0
+_RECALLS = 3
+"""How often a carrier is told to bring one call back."""
+
+
+class LostCalls:
+    """Looks after them."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        services: Services,
+        store: Leases,
+        controls: Mapping[str, CallControl],
+        settings: RecoverySettings,
+        take_over: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`take_over` makes a call one of ours."""
+        self._directory = directory
+        self._clock = services.clock
+        self._counters = services.counters
+        self._store = store
+        self._controls = controls
+        self._recall_s = settings.recall_s
+        self._lease_s = settings.lease_s
+        self._take_over = take_over
+        self._lost: dict[str, tuple[float, int]] = {}  # since when, and how often the carrier was told
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep())
+            while True:
+                now = self._clock.now()
+                for session in self._due(now):
+                    group.create_task(self._recall(session))
+                await self._clock.sleep_until(now + _WATCH_S)
+
+    def _due(self, now: float) -> list[CallSession]:
+        """Calls that their carrier is to be told of now."""
+        suspended = {s.call_id: s for s in self._directory.sessions() if s.state.phase is Phase.SUSPENDED}
+        self._lost = {call_id: seen for call_id, seen in self._lost.items() if call_id in suspended}
+        due = []
+        for call_id, session in suspended.items():
+            since, told = self._lost.setdefault(call_id, (now, 0))
+            if now - since >= self._recall_s and told < _RECALLS and session.carrier in self._controls:
+                self._lost[call_id] = (now, told + 1)
+                due.append(session)
+        return due
+
+    async def _recall(self, session: CallSession) -> None:
+        """Tell the carrier to ask us about this call."""
+        outcome = "asked"
+        try:
+            url = self._directory.after_url(session.carrier)
+            await self._controls[session.carrier].redirect(session.call_id, url)
+        except CallGone:
+            outcome = "gone"
+            session.caller_gone("gone")
+        except (ControlUnreachable, ControlRefused) as error:
+            outcome = "failed"
+            log.warning("call not recalled", call_id=session.call_id, because=str(error))
+        self._counters.count("calls_recalled", outcome=outcome)
+
+    async def _sweep(self) -> None:
+        """While the store is away all leases run out; the living have to renew theirs before anybody else is presumed
+        dead. Who takes no calls any more takes none of these: it may have handed them over itself."""
+        store_back = -inf
+        while self._directory.accepting:
+            await self._clock.sleep_until(self._clock.now() + _SWEEP_S)
+            try:
+                abandoned = await self._store.abandoned()
+            except StoreError:
+                store_back = self._clock.now()
+                continue  # said by those who need it more
+            for held in abandoned if self._clock.now() - store_back > self._lease_s else ():
+                call_id = held.lease.call_id
+                wanted = self._directory.accepting and self._directory.find(call_id) is None
+                if -held.remaining_s >= self._recall_s and wanted:
+                    await self._take_over(call_id)

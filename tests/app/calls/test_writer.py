@@ -1,0 +1,431 @@
+"""Journals reach the store in order, whatever the store does, and never hold up a call."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.calls import writer as written
+from app.calls.archive import CallArchive
+from app.calls.books import Left
+from app.calls.journal import (
+    CallAnswered,
+    CallEnded,
+    CallerPartial,
+    CallerSaid,
+    Journal,
+    JournalEvent,
+    JournalGap,
+    ReplyHeard,
+)
+from app.calls.redaction import Private
+from app.calls.seal import Seal
+from app.calls.store.base import Batch, Lease
+from app.calls.store.errors import CallOver, FencedOff, Forgotten, LeaseHeld, StoreError, StoreUnavailable
+from app.calls.store.memory import MemoryStore
+from app.calls.writer import JournalWriter
+from app.telemetry.metrics import Metrics
+from telephony.clock import LoopClock
+from tests.app.calls.test_seal import NEW, OLD
+from tests.virtual import run
+
+
+class Store(MemoryStore):
+    """One that can be slow, or gone."""
+
+    def __init__(self, clock: LoopClock) -> None:
+        super().__init__(clock)
+        self.gone = False
+        self.answer_is_lost = False
+        self.slow_s = 0.0
+        self.batches: list[tuple[Batch, ...]] = []
+
+    async def append(self, batches: Iterable[Batch]) -> tuple[FencedOff | Forgotten, ...]:
+        await self._trouble()
+        self.batches.append(tuple(batches))
+        refused = await super().append(self.batches[-1])
+        if self.answer_is_lost:
+            raise StoreUnavailable("no answer")
+        return refused
+
+    async def acquire(
+        self, call_id: str, owner: str, ttl_s: float, *, over: int | None = None, above: int = 0
+    ) -> Lease:
+        await self._trouble()
+        return await super().acquire(call_id, owner, ttl_s, over=over, above=above)
+
+    async def _trouble(self) -> None:
+        if self.slow_s:
+            await self._clock.sleep_until(self._clock.now() + self.slow_s)
+        if self.gone:
+            raise StoreUnavailable("gone")
+
+
+@dataclass
+class Call:
+    """A call that says where its reply is when it is asked."""
+
+    call_id: str
+    journal: Journal
+    replies: list[ReplyHeard] = field(default_factory=list)
+
+    def progress(self) -> None:
+        if self.replies:
+            self.journal.append(self.replies.pop(0))
+
+
+class Desk:
+    """A writer at its desk, its store, and calls."""
+
+    def __init__(self, **options: object) -> None:
+        self.clock = LoopClock()
+        self.store = Store(self.clock)
+        self.seal = Seal()
+        self.metrics = Metrics()
+        self.writer = JournalWriter(self.store, self.clock, self.metrics, owner="us", **options)  # type: ignore[arg-type]
+        self.lost: list[tuple[str, StoreError]] = []
+        self.writer.on_lost = lambda call_id, why: self.lost.append((call_id, why))
+
+    def call(self, call_id: str = "CA1", lease: Lease | None = None) -> Call:
+        call = Call(call_id, Journal())
+        self.writer.begin(call, call.journal, lease)
+        call.journal.append(answered(call_id))
+        return call
+
+    async def stored(self, call_id: str = "CA1") -> list[JournalEvent]:
+        return await CallArchive(self.store, self.seal).events(call_id)
+
+    def counted(self, name: str) -> float:
+        return sum(
+            sample.value
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == f"sidetone_{name}_total"
+        )
+
+
+def answered(call_id: str) -> CallAnswered:
+    return CallAnswered(0.0, call_id, "twilio", "+15550100001", "+15550100002", "2026-03-02T09:00:00.000+00:00")
+
+
+def said(*numbers: int) -> list[CallerSaid]:
+    return [CallerSaid(float(number), str(number)) for number in numbers]
+
+
+def test_what_happens_is_stored_in_order_within_two_hundred_milliseconds() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            call = desk.call()
+            for event in said(1, 2, 3):
+                call.journal.append(event)
+            await asyncio.sleep(0.2)
+            assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+            call.journal.append(CallEnded(4.0, "done"))
+            await asyncio.sleep(0.2)
+            assert (await desk.stored())[-1] == CallEnded(4.0, "done")
+            task.cancel()
+
+    run(scene())
+
+
+def test_the_position_of_a_reply_is_asked_for_and_stored_while_it_is_spoken() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            call = desk.call()
+            call.replies = [ReplyHeard(n * 0.15, 1, n * 150, n) for n in range(1, 5)]
+            await asyncio.sleep(0.8)
+            assert [event.words for event in await desk.stored() if isinstance(event, ReplyHeard)] == [1, 2, 3, 4]
+            task.cancel()
+
+    run(scene())
+
+
+def test_a_new_call_is_acquired_and_one_with_a_lease_goes_on_under_it() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        lease = await desk.store.acquire("CA2", "us", 60.0)
+        desk.call("CA1")
+        desk.call("CA2", lease)
+        assert await desk.writer.flush()
+        holder = await desk.store.holder("CA1")
+        assert holder is not None and holder.lease == Lease("CA1", "us", 1)
+        assert set(desk.writer.leases()) == {holder.lease, lease}
+
+    run(scene())
+
+
+def test_a_call_that_was_taken_over_is_written_where_its_journal_stopped() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        await desk.writer.flush()
+        lease = desk.writer.forget("CA1")
+        assert lease is not None
+        taken = await desk.store.acquire("CA1", "them", 60.0, over=lease.fence)
+        journal = Journal(await desk.stored())
+        desk.writer.begin(Call("CA1", journal), journal, taken, left=Left(1))
+        journal.append(said(1)[0])
+        call.journal.append(said(2)[0])
+        await desk.writer.flush()
+        assert await desk.stored() == [answered("CA1"), *said(1)]
+
+    run(scene())
+
+
+def test_an_ended_call_is_forgotten_here_and_found_in_the_store() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        await desk.writer.flush()
+        call.journal.append(CallEnded(61.5, "done"))
+        await desk.writer.flush()
+        assert desk.writer.leases() == () and len(desk.writer) == 0
+        (card,) = await CallArchive(desk.store).calls()
+        assert (card.call_id, card.ended, card.end_reason, card.duration_s) == ("CA1", True, "done", 61.5)
+        assert [card.call_id for card in await CallArchive(desk.store).calls_of("+15550100001")] == ["CA1"]
+        assert await CallArchive(desk.store).calls_of("+15550100009") == []
+
+    run(scene())
+
+
+def test_a_store_that_is_gone_loses_nothing_and_is_not_asked_all_the_time() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            call = desk.call()
+            await asyncio.sleep(1.0)
+            desk.store.gone = True
+            for number in range(1, 31):
+                call.journal.append(said(number)[0])
+                await asyncio.sleep(1.0)
+            assert 3 < desk.counted("store_failures") < 20
+            desk.store.gone = False
+            await asyncio.sleep(6.0)
+            assert await desk.stored() == [answered("CA1"), *said(*range(1, 31))]
+            task.cancel()
+
+    run(scene())
+
+
+def test_a_batch_whose_answer_was_lost_is_stored_once() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        desk.store.answer_is_lost = True
+        assert not await desk.writer.flush()
+        call.journal.append(said(1)[0])
+        desk.store.answer_is_lost = False
+        await desk.writer.flush()
+        await desk.writer.flush()
+        assert await desk.stored() == [answered("CA1"), *said(1)]
+
+    run(scene())
+
+
+def test_a_slow_store_holds_up_nobody_and_what_comes_meanwhile_follows() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        desk.store.slow_s = 5.0
+        async with asyncio.TaskGroup() as group:
+            group.create_task(desk.writer.flush())
+            await asyncio.sleep(7.0)
+            before = desk.clock.now()
+            for event in said(1, 2):
+                call.journal.append(event)
+            assert desk.clock.now() == before
+        await desk.writer.flush()
+        assert await desk.stored() == [answered("CA1"), *said(1, 2)]
+
+    run(scene())
+
+
+def test_what_could_not_be_kept_is_told_by_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "_CAPACITY", 3)
+
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        desk.store.gone = True
+        for event in said(1, 2, 3, 4, 5):
+            call.journal.append(event)
+        assert not await desk.writer.flush()
+        desk.store.gone = False
+        assert await desk.writer.flush()
+        call.journal.append(said(6)[0])
+        await desk.writer.flush()
+        kept = await desk.stored()
+        assert kept[:3] == [answered("CA1"), *said(1, 2)]
+        gap = kept[3]
+        assert isinstance(gap, JournalGap) and (gap.lost, gap.since) == (3, 3.0)
+        assert kept[4:] == said(6)
+        assert gap in call.journal.events
+
+    run(scene())
+
+
+def test_the_end_of_a_call_is_kept_even_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "_CAPACITY", 2)
+
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        for event in (*said(1, 2, 3), CallEnded(4.0, "done")):
+            call.journal.append(event)
+        await desk.writer.flush()
+        kept = await desk.stored()
+        assert kept[:2] == [answered("CA1"), *said(1)]
+        assert isinstance(kept[2], JournalGap) and kept[2].lost == 2
+        assert kept[3:] == [CallEnded(4.0, "done")]
+        assert (await CallArchive(desk.store).calls())[0].ended
+
+    run(scene())
+
+
+def test_ended_calls_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "_ENDED_WAITING", 2)
+
+    async def scene() -> None:
+        desk = Desk()
+        desk.store.gone = True
+        for number in range(5):
+            desk.call(f"CA{number}").journal.append(CallEnded(1.0, "done"))
+        await desk.writer.flush()
+        assert desk.counted("journals_lost") == 3
+        desk.store.gone = False
+        await desk.writer.finish()
+        assert sorted(card.call_id for card in await CallArchive(desk.store).calls()) == ["CA3", "CA4"]
+
+    run(scene())
+
+
+def test_a_store_that_has_forgotten_a_call_is_told_all_of_it_again() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        call.journal.append(said(1)[0])
+        await desk.writer.flush()
+        (before,) = desk.writer.leases()
+        desk.store._calls.clear()
+        call.journal.append(said(2)[0])
+        await desk.writer.flush()
+        call.journal.append(said(3)[0])
+        await desk.writer.finish()
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+        (after,) = desk.writer.leases()
+        assert after.fence == before.fence + 1
+        assert [card.call_id for card in await CallArchive(desk.store).calls()] == ["CA1"]
+
+    run(scene())
+
+
+def test_a_call_that_somebody_else_took_is_given_up_at_once() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call, other = desk.call("CA1"), desk.call("CA2")
+        await desk.writer.flush()
+        await desk.store.acquire("CA1", "them", 60.0, over=1)
+        call.journal.append(said(1)[0])
+        other.journal.append(said(1)[0])
+        await desk.writer.flush()
+        ((call_id, why),) = desk.lost
+        assert call_id == "CA1" and isinstance(why, FencedOff)
+        assert await desk.stored("CA1") == [answered("CA1")]
+        assert await desk.stored("CA2") == [answered("CA2"), *said(1)]
+        call.journal.append(said(2)[0])
+        assert len(desk.writer) == 0
+
+    run(scene())
+
+
+def test_a_call_that_is_somebody_elses_or_over_is_not_ours() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        await desk.store.acquire("CA1", "them", 60.0)
+        ended = await desk.store.acquire("CA2", "them", 60.0)
+        await desk.store.append([Batch("CA2", ended.fence, 0, (b"",), ended=True)])
+        desk.call("CA1")
+        desk.call("CA2")
+        desk.call("CA3")
+        await desk.writer.flush()
+        assert [(call_id, type(why)) for call_id, why in desk.lost] == [("CA1", LeaseHeld), ("CA2", CallOver)]
+        assert await desk.stored("CA3") == [answered("CA3")]
+
+    run(scene())
+
+
+def test_what_waits_is_told_once_as_it_is_by_now() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        for event in (
+            CallerPartial(1.0, "are"),
+            CallerPartial(1.1, "are you"),
+            ReplyHeard(2.0, 1, 100, 1, said_from=0, said="Hello"),
+            ReplyHeard(2.1, 1, 200, 1),
+            ReplyHeard(2.2, 1, 300, 1, said_from=5, said=" there"),
+            ReplyHeard(2.3, 2, 10, 0),
+        ):
+            call.journal.append(event)
+        await desk.writer.flush()
+        assert await desk.stored() == [
+            answered("CA1"),
+            CallerPartial(1.1, "are you"),
+            ReplyHeard(2.1, 1, 200, 1, said_from=0, said="Hello"),
+            ReplyHeard(2.2, 1, 300, 1, said_from=5, said=" there"),
+            ReplyHeard(2.3, 2, 10, 0),
+        ]
+
+    run(scene())
+
+
+def test_journals_are_masked_and_sealed_as_wanted() -> None:
+    async def scene() -> None:
+        desk = Desk(seal=Seal([OLD]), private={Private.WORDS, Private.NUMBERS})
+        call = desk.call()
+        call.journal.append(CallerSaid(1.0, "my name is Anna"))
+        await desk.writer.flush()
+        raw = b"".join(await desk.store.read("CA1")) + (await desk.store.calls())[0].card
+        assert b"twilio" not in raw
+        archive = CallArchive(desk.store, Seal([NEW, OLD]))
+        first, second = await archive.events("CA1")
+        assert second == CallerSaid(1.0, "** **** ** ****")
+        assert isinstance(first, CallAnswered) and first.caller == "+*********01"
+        assert (await archive.calls())[0].caller == "+*********01"
+        assert call.journal.events[1] == CallerSaid(1.0, "my name is Anna")
+        assert [card.call_id for card in await archive.calls_of("+15550100001")] == ["CA1"]
+
+    run(scene())
+
+
+def test_a_call_that_cannot_be_read_is_listed_as_such() -> None:
+    async def scene() -> None:
+        desk = Desk(seal=Seal([OLD]))
+        desk.call()
+        await desk.writer.flush()
+        (card,) = await CallArchive(desk.store, Seal([NEW])).calls()
+        assert (card.call_id, card.end_reason) == ("CA1", "sealed with another key")
+
+    run(scene())
+
+
+def test_at_the_end_everything_is_stored_that_the_store_takes() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        for number in range(1, 1201):
+            call.journal.append(said(number)[0])
+        await desk.writer.finish()
+        assert len(await desk.stored()) == 1201
+        call.journal.append(CallEnded(1300.0, "done"))
+        desk.store.gone = True
+        await desk.writer.finish()
+        assert len(desk.writer) == 1
+
+    run(scene())
