@@ -8,7 +8,6 @@ onset minus those: below zero where the bridge has begun before the caller's tur
 
 import argparse
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -100,7 +99,7 @@ def vendors() -> Iterator[dict[str, str]]:
             "ELEVENLABS_BASE_URL": f"http://127.0.0.1:{port}",
         }
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(10)
 
 
