@@ -146,6 +146,7 @@ def line_to(url: str, exchange: Exchange) -> Line:
     """The carrier's way to a bridge."""
     return Line(
         url,
+        voice_path="/twilio/voice#rc=3&rp=all",  # as the README recommends
         account_sid=ACCOUNT,
         auth_token=TOKEN,
         allow_plain_ws=True,
