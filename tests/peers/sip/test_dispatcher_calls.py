@@ -97,6 +97,22 @@ def test_a_stranger_is_neither_answered_nor_relayed_not_even_with_the_tags_of_a_
         assert stranger.silent(0.5)
 
 
+def test_a_strangers_response_is_not_passed_on(tmp_path: Path) -> None:
+    with line(tmp_path) as on, UserAgent("127.0.0.9") as stranger, UserAgent("127.0.0.8") as target:
+        for agent, status in ((stranger, "486 Busy Here"), (on.trunk, "200 OK")):
+            vias = "".join(
+                f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bKforged\r\n"
+                for host, port in (on.at, (target.address, target.port))
+            )
+            agent.send(
+                f"SIP/2.0 {status}\r\n{vias}From: <sip:a@a.invalid>;tag=1\r\nTo: <sip:b@b.invalid>;tag=2\r\n"
+                "Call-ID: forged-response\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+                on.at,
+            )
+        assert target.until("INVITE", 200).source == on.at  # the trunk's, an answer sent again
+        assert target.silent(0.5)
+
+
 def test_the_trunk_may_be_a_name_and_signal_from_networks(tmp_path: Path) -> None:
     where = {"TRUNK_HOST": "sip.carrier.example", "TRUNK_ADDRESSES": f"192.0.2.7,127.0.0.16/28,{ADDRESS}"}
     with line(tmp_path, **where) as on, UserAgent("127.0.0.17") as gateway, UserAgent("127.0.0.32") as stranger:
