@@ -1,7 +1,7 @@
 """The Kamailio of deploy/ between a trunk and two bridges of a few lines: whom it answers, and how it counts calls."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -111,6 +111,77 @@ def test_a_strangers_response_is_not_passed_on(tmp_path: Path) -> None:
             )
         assert target.until("INVITE", 200).source == on.at  # the trunk's, an answer sent again
         assert target.silent(0.5)
+
+
+def refused(on: Line, status: str) -> int:
+    dialog, number, bridge, invite = on.ring()
+    bridge.answer(invite, status)
+    on.trunk.until("INVITE", int(status[:3]))
+    dialog.request("ACK")
+    return number
+
+
+def refused_by_both(on: Line) -> int:
+    dialog, number, bridge, invite = on.ring()
+    bridge.answer(invite, "503 Draining")
+    other, bridge, invite = on.bridges.until("INVITE")
+    assert other != number
+    bridge.answer(invite, "503 Draining")
+    on.trunk.until("INVITE", 500)  # RFC 3261 16.7: a proxy passes no 503 on
+    dialog.request("ACK")
+    return number
+
+
+def cancelled(on: Line) -> int:
+    dialog, number, bridge, invite = on.ring()
+    bridge.answer(invite, "180 Ringing")
+    on.trunk.until("INVITE", 180)
+    dialog.request("CANCEL")
+    _, _, cancel = on.bridges.until("CANCEL")
+    bridge.answer(cancel, "200 OK")
+    bridge.answer(invite, "487 Request Terminated")
+    on.trunk.until("INVITE", 487)
+    dialog.request("ACK")
+    return number
+
+
+def hung_up(on: Line) -> int:
+    dialog, number = on.call()
+    dialog.request("BYE", extra=on.route())
+    _, bridge, bye = on.bridges.until("BYE")
+    bridge.answer(bye, "200 OK")
+    on.trunk.until("BYE", 200)
+    return number
+
+
+ENDINGS: dict[str, Callable[[Line], int]] = {
+    "refused as busy": lambda on: refused(on, "486 Busy Here"),
+    "refused as unknown": lambda on: refused(on, "404 Not Found"),
+    "refused by both": refused_by_both,
+    "cancelled": cancelled,
+    "hung up": hung_up,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_call_that_is_over_counts_no_more(ending: str, tmp_path: Path) -> None:
+    with line(tmp_path) as on:
+        first = ENDINGS[ending](on)
+        assert [on.call()[1] for _ in range(4)] == [first, 1 - first] * 2
+
+
+def test_a_call_that_was_answered_before_its_cancel_came_still_counts(tmp_path: Path) -> None:
+    with line(tmp_path) as on:
+        dialog, first, bridge, invite = on.ring()
+        bridge.answer(invite, "180 Ringing")
+        on.trunk.until("INVITE", 180)
+        dialog.request("CANCEL")
+        _, _, cancel = on.bridges.until("CANCEL")
+        bridge.answer(invite, "200 OK", body=bridge.sdp())
+        bridge.answer(cancel, "481 Call Does Not Exist")
+        dialog.answered(on.route())
+        on.bridges.until("ACK")
+        assert [on.call()[1] for _ in range(2)] == [1 - first, first]
 
 
 def test_the_trunk_may_be_a_name_and_signal_from_networks(tmp_path: Path) -> None:
