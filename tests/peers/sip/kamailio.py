@@ -74,27 +74,35 @@ def check(configuration: Path) -> str:
 
 
 @contextmanager
-def dispatcher(folder: Path, trunk: Kamailio, port: int, bridges: Sequence[int]) -> Iterator[Daemon]:
-    """The proxy of deploy/kamailio on `port`, registered at `trunk`, before bridges on these ports of this machine."""
+def proxy(folder: Path, port: int, trunk_port: int, bridges: Sequence[str], **settings: str) -> Iterator[Daemon]:
+    """The proxy of deploy/kamailio on `port`, before bridges at these hosts and ports; `settings` as in its file."""
     shutil.copytree(DISPATCHER, folder)
-    settings: dict[str, object] = {
+    settings = {
         "PUBLIC": f"udp:{ADDRESS}:{port}",
-        "TRUNK_PORT": trunk.port,
+        "TRUNK_PORT": str(trunk_port),
         "OWN_CONTACT": f"{ADDRESS}:{port}",
+        "REGISTRATIONS": str(folder / "registrations"),
+        **settings,
     }
-    settings["REGISTRATIONS"] = folder / "registrations"
     configuration = folder / "kamailio.cfg"
     text = configuration.read_text()
     for name, value in settings.items():
         text = re.sub(rf'^#!substdef "!{name}!.*!g"$', f'#!substdef "!{name}!{value}!g"', text, flags=re.MULTILINE)
     configuration.write_text(text)
     table = folder / "registrations" / "uacreg"
-    table.write_text(table.read_text().replace("5070", str(trunk.port)).replace("5060", str(port)))
-    lines = (f"0 sip:{ADDRESS}:{bridge} 0 0 duid=bridge{bridge}\n" for bridge in bridges)
+    table.write_text(table.read_text().replace("5070", str(trunk_port)).replace("5060", str(port)))
+    lines = (f"0 sip:{bridge} 0 0 duid=bridge{number}\n" for number, bridge in enumerate(bridges, 1))
     (folder / "dispatcher.list").write_text("".join(lines))
     command = ["kamailio", "-DD", "-E", "-f", configuration, "-w", folder, "-Y", folder, "-m", "64", "-M", "8"]
     with daemon("dispatcher", command, folder) as running:
         running.until_true(lambda: answers_options(ADDRESS, port), "the dispatcher answers OPTIONS")
+        yield running
+
+
+@contextmanager
+def dispatcher(folder: Path, trunk: Kamailio, port: int, bridges: Sequence[int]) -> Iterator[Daemon]:
+    """The proxy of deploy/kamailio on `port`, registered at `trunk`, before bridges on these ports of this machine."""
+    with proxy(folder, port, trunk.port, [f"{ADDRESS}:{bridge}" for bridge in bridges]) as running:
         running.until_true(lambda: trunk.registrations() > 0, "the dispatcher has registered at the trunk")
         yield running
 

@@ -169,14 +169,14 @@ class Dialog:
             self._to,
         )
 
-    def answered(self) -> Packet:
-        """Wait for the 200 and acknowledge it."""
+    def answered(self, extra: str = "") -> Packet:
+        """Wait for the 200 and acknowledge it, with `extra` headers."""
         answer = self._agent.until("INVITE", 200)
         self.remote = answer.header("to")
         contact = re.search(r"<([^>]*)>", answer.header("contact"))
         assert contact is not None
         self.target = contact[1]
-        self.request("ACK")
+        self.request("ACK", extra)
         return answer
 
     def bye(self) -> None:
