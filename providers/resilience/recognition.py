@@ -56,6 +56,8 @@ _CAUGHT_UP_BYTES = TELEPHONE.bytes_of_ms(1500)
 
 Recogniser: TypeAlias = Member[SpeechToText]
 
+_MOST_QUESTIONS = 16
+"""That wait for an answer at a time; beyond that the oldest gets an empty one."""
 _BATCH_AFTER_S = 0.3
 """Without a recogniser, a question waits so long before the utterance is recognised as a whole."""
 
@@ -159,6 +161,8 @@ class ResilientRecognition:
     def finalize(self) -> None:
         """See `Recognition.finalize`."""
         now = self._clock.now()
+        if len(self._questions) >= _MOST_QUESTIONS:
+            self._answer(self._questions[0], FinalTranscript("", finalized=True))
         question = _Question(self._ring.end, now)
         self._questions.append(question)
         if self._live is not None and self._live.recognition is not None:
@@ -232,7 +236,7 @@ class ResilientRecognition:
         if self._connecting:
             dues.append(self._hedge_at)
         if self._questions and self._batch is None:
-            dues.append(self._batch_at(self._questions[0]))
+            dues.append(self._batch_at(self._questions[-1]))
         return min((at for at in dues if at > now), default=None)
 
     async def _attempt(self, attempt: _Attempt) -> None:
@@ -427,6 +431,9 @@ class ResilientRecognition:
     def _pause_s(self, attempt: _Attempt, failure: ProviderError) -> float:
         """How long the one who failed is left alone by this call; one that had worked is asked again at once."""
         wanted_s = (failure.retry_after_s or 0.0) if isinstance(failure, ProviderRateLimited) else 0.0
+        soon = self._clock.now() + self._deadlines.give_up_s
+        if all(seat is attempt.seat or seat.retry_at > soon for seat in self._seats.values()):
+            wanted_s = min(wanted_s, self._deadlines.give_up_s)  # who is asked too early is better than nobody
         if attempt.proven and not wanted_s:
             return 0.0
         return pause_s(attempt.seat.failures, self._random, wanted_s)
@@ -444,10 +451,10 @@ class ResilientRecognition:
     # a whole utterance at once
 
     def _begin_batch(self, tasks: asyncio.TaskGroup, now: float) -> None:
-        """Nobody listens, and a question waits: the first vendor who can is asked for the utterance as a whole."""
+        """Nobody listens, and questions wait: the first who can is asked for all that was said up to the last."""
         if self._batch is not None or not self._questions:
             return
-        question = self._questions[0]
+        question = self._questions[-1]  # its utterance has those in it of which nobody has made anything yet
         if now < self._batch_at(question):
             return
         for member in self._roster.order():
@@ -480,6 +487,8 @@ class ResilientRecognition:
             if lost_bytes := self._ring.take_lost():
                 self._gap(RecognitionGap(TELEPHONE.ms(lost_bytes), "no recogniser"), seat.member)
             self._ring.settle(question.position)
+            while self._questions[0] is not question:
+                self._answer(self._questions[0], FinalTranscript("", finalized=True))
             self._answer(question, FinalTranscript(text, finalized=True))
         finally:
             self._batch = None

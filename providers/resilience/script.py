@@ -80,7 +80,7 @@ class Reader:
         while (known := await self._script.piece(number)) is not None:
             text = _from_word(*known, self._first)
             number += 1
-            if text.strip():
+            if any(map(str.isalnum, text)):
                 self.given = True
                 self._owe()
             if text:

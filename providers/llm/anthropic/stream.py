@@ -97,6 +97,11 @@ class _OpenTool:
             raise ProviderMalformed(NAME, f"{detail}: {text[:_SHOWN_CHARACTERS]!r}")
         return ToolCall(self._call_id, self._name, arguments)
 
+    @property
+    def bare(self) -> bool:
+        """No argument has come, not even that there are none."""
+        return not any(map(str.strip, self._pieces)) and not self._given
+
 
 class MessageStream:
     """Feed it the data of each server-sent event. `completed` is set at the message's end, never before."""
@@ -105,6 +110,7 @@ class MessageStream:
         self.begun = False
         self.completed: ReplyCompleted | None = None
         self._tools: dict[int | None, _OpenTool] = {}
+        self._last_tool_is_bare = False
         self._usage: dict[str, int] = {}
         self._prompt_tokens: dict[str, int] = {}
         self._stop_reason: str | None = None
@@ -127,7 +133,9 @@ class MessageStream:
             case "content_block_delta":
                 yield from self._delta(event)
             case "content_block_stop" if event.index in self._tools:
-                yield self._tools.pop(event.index).close()
+                tool = self._tools.pop(event.index)
+                self._last_tool_is_bare = tool.bare
+                yield tool.close()
             case "message_delta":
                 self._count(event.usage)
                 self._stop_reason = (event.delta.stop_reason if event.delta else None) or self._stop_reason
@@ -175,7 +183,9 @@ class MessageStream:
         if self._stop_reason is None:
             raise ProviderMalformed(NAME, "the message stopped without a reason")
         if self._stop_reason in _GIVEN_UP:
-            raise ProviderRejected(NAME, f"the model gave up: {self._stop_reason}")
+            raise ProviderRejected(NAME, f"the model gave up: {self._stop_reason}", of_request=True)
         if self._tools:
             raise ProviderMalformed(NAME, "the message stopped within a tool call")
+        if self._stop_reason == "max_tokens" and self._last_tool_is_bare:
+            raise ProviderMalformed(NAME, "a tool call was cut short: ANTHROPIC_MAX_TOKENS is too low")
         return ReplyCompleted(_STOP_REASONS.get(self._stop_reason, self._stop_reason), self._usage)

@@ -33,6 +33,8 @@ _REFUSED = frozenset(
         "content_filter",
     }
 )
+_OF_REQUEST, _OF_REQUEST_STATUSES = frozenset({"context_length_exceeded", "content_filter"}), (400, 413, 422)
+"""What one call's conversation may bring about."""
 _VARIABLES = {401: "OPENAI_API_KEY", 403: "OPENAI_API_KEY", 404: "OPENAI_MODEL and OPENAI_BASE_URL"}
 """The setting that is most likely wrong."""
 _DOWN_STATUSES = (408, 409, 499)
@@ -47,13 +49,14 @@ def of_vendor(named: dict[str, Any], status: int = 200, wait_s: float | None = N
     detail = " ".join(f"{names}: {named.get('message') or 'no message'}".split())[:_SHOWN_CHARACTERS]
     if status in _VARIABLES:
         detail = f"{detail} (check {_VARIABLES[status]})"
+    of_request = bool(kinds & _OF_REQUEST) or status in _OF_REQUEST_STATUSES
     if status < 500 and kinds & _REFUSED:
-        return ProviderRejected(NAME, detail)
+        return ProviderRejected(NAME, detail, of_request=of_request)
     if status in (429, 529) or kinds & _FULL:
         return ProviderRateLimited(NAME, detail, wait_s)
     if status < 400 or status >= 500 or status in _DOWN_STATUSES:
         return ProviderUnavailable(NAME, detail)
-    return ProviderRejected(NAME, detail)
+    return ProviderRejected(NAME, detail, of_request=of_request)
 
 
 def of_sdk(

@@ -43,7 +43,7 @@ async def transcribe(client: AsyncDeepgramClient, settings: DeepgramSettings, ut
         answer: Any = await client.listen.v1.media.transcribe_file(
             request=wav(utterance),
             model=MODEL if settings.flux else settings.model,
-            language=settings.language if settings.language and not settings.flux else None,
+            language=_language(settings),
             punctuate=True,
             numerals=True,
             keyterm=list(settings.keyterms) or None,
@@ -59,6 +59,13 @@ async def transcribe(client: AsyncDeepgramClient, settings: DeepgramSettings, ut
         raise ProviderMalformed(NAME, f"an answer is not as promised: {error}") from error
     alternatives = (channels[0].alternatives or ()) if channels else ()
     return (alternatives[0].transcript or "").strip() if alternatives else ""
+
+
+def _language(settings: DeepgramSettings) -> str | None:
+    """Flux takes several, as hints, and finds out; here several are one setting. None: English."""
+    if settings.flux and settings.model != "flux-general-en" and ("," in settings.language or not settings.language):
+        return "multi"
+    return settings.language or None
 
 
 def _refused(error: ApiError) -> ProviderError:

@@ -69,6 +69,13 @@ def _check(settings: DeepgramSettings) -> None:
         raise ProviderMisconfigured(
             NAME, "DEEPGRAM_EAGER_EOT_THRESHOLD", f"{eager:g} is above DEEPGRAM_EOT_THRESHOLD ({sure:g}); set it lower"
         )
+    older = settings.model.startswith(("nova", "enhanced", "base", "whisper")) and not settings.model.startswith(
+        "nova-3"
+    )
+    if settings.keyterms and older:
+        raise ProviderMisconfigured(
+            NAME, "DEEPGRAM_KEYTERMS", f"{settings.model} knows no keyterms; unset it, or set DEEPGRAM_MODEL=nova-3"
+        )
     if settings.model == "flux-general-en" and settings.language and not settings.language.startswith("en"):
         raise ProviderMisconfigured(
             NAME, "DEEPGRAM_LANGUAGE", "flux-general-en hears English only; set DEEPGRAM_MODEL=flux-general-multi"
