@@ -88,7 +88,7 @@ class _ToolIds:
     model had begun they may be neither."""
 
     def __init__(self) -> None:
-        self._ours: dict[str, str] = {}
+        self._unanswered: dict[str, list[str]] = {}
         self._taken: set[str] = set()
 
     def of_call(self, call_id: str) -> str:
@@ -98,12 +98,13 @@ class _ToolIds:
             number += 1
             ours = f"call_{number}"
         self._taken.add(ours)
-        self._ours[call_id] = ours
+        self._unanswered.setdefault(call_id, []).append(ours)
         return ours
 
     def of_result(self, call_id: str) -> str:
-        """The id of the latest call of that id."""
-        return self._ours.get(call_id, call_id)
+        """The id of the first call of that id that has no result yet: results come in the order of their calls."""
+        unanswered = self._unanswered.get(call_id)
+        return unanswered.pop(0) if unanswered else call_id
 
 
 def _turn(message: Message, ids: _ToolIds) -> tuple[Role, list[Block]]:
