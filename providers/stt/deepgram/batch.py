@@ -62,10 +62,13 @@ async def transcribe(client: AsyncDeepgramClient, settings: DeepgramSettings, ut
 
 
 def _language(settings: DeepgramSettings) -> str | None:
-    """Flux takes several, as hints, and finds out; here several are one setting. None: English."""
-    if settings.flux and settings.model != "flux-general-en" and ("," in settings.language or not settings.language):
-        return "multi"
-    return settings.language or None
+    """Flux takes any number of languages, as hints; here there is one, or `multi`. None: English."""
+    if not settings.flux:
+        return settings.language or None
+    if settings.model == "flux-general-en":
+        return None
+    hints = [code.strip() for code in settings.language.split(",") if code.strip()]
+    return hints[0] if len(hints) == 1 else "multi"
 
 
 def _refused(error: ApiError) -> ProviderError:
