@@ -29,11 +29,13 @@ class ProviderMisconfigured(ProviderError):
 
 
 class ProviderRejected(ProviderError):
-    """The vendor said no, and would say no again. `variable` is set where it is our key that he refuses."""
+    """The vendor said no, and would say no again. `variable` is set where it is our key that he refuses; `of_request`
+    where it is this one request, or what he was about to answer to it: other calls he serves."""
 
-    def __init__(self, provider: str, detail: str, variable: str = "") -> None:
+    def __init__(self, provider: str, detail: str, variable: str = "", *, of_request: bool = False) -> None:
         super().__init__(provider, detail)
         self.variable = variable
+        self.of_request = of_request
 
     def as_misconfigured(self) -> "ProviderError":
         """What this means before the first call: a refused key is our user's to mend, anything else as it is."""

@@ -6,6 +6,12 @@ from typing import Literal
 
 import structlog
 
+_NOISY = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "anthropic", "openai"),
+    *("websockets", "uvicorn", "uvicorn.error", "asyncio"),
+)
+"""Loggers of libraries that tell of every request, with its address, or, when debugging, with all that was said."""
+
 
 def configure(level: str, style: Literal["console", "json"]) -> None:
     """Set up structlog for the process; uvicorn's and libraries' records take the same road."""
@@ -42,7 +48,7 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     handler.addFilter(_tells_news)
-    for noisy in ("httpx", "httpcore", "websockets", "uvicorn", "uvicorn.error", "asyncio"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -30,6 +30,7 @@ class BreakerSettings:
     rest_s: float = 5.0
     """After the first opening; doubled by each probe that fails."""
     longest_rest_s: float = 60.0
+    """However often a probe fails, and whatever the vendor asks for."""
     outcomes: int = 100
     """Outcomes remembered at most."""
 
@@ -89,7 +90,8 @@ class CircuitBreaker:
         self._probes -= probe
         self._outcomes.append((now, False))
         if retry_after_s is not None:
-            self._asked_off_until = max(self._asked_off_until, now + retry_after_s)
+            asked_off_s = min(retry_after_s, self.settings.longest_rest_s)
+            self._asked_off_until = max(self._asked_off_until, now + asked_off_s)
         if probe and self._opened:
             self._rest_s = min(2 * self._rest_s, self.settings.longest_rest_s)
             self._resting_until = max(self._resting_until, now + self._rest_s)

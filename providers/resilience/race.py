@@ -201,11 +201,14 @@ class Race(Generic[P, E]):
         if not isinstance(failure, ProviderError):
             assert failure is not None, "because: only broken attempts come here"
             raise failure
-        attempt.trial.failed(failure)
-        self._errors.append(failure)
-        self._drop(attempt)
         if isinstance(failure, ProviderRejected):
             self.bar(attempt.member)
+        if isinstance(failure, ProviderRejected) and failure.of_request:
+            attempt.trial.refused(failure)
+        else:
+            attempt.trial.failed(failure)
+        self._errors.append(failure)
+        self._drop(attempt)
         again = attempt.member if attempt.produced and isinstance(failure, ProviderUnavailable) else None
         self._trouble_since = self._trouble_since or max(attempt.seen_at, self._waiting_since)
         if self._planned is None:

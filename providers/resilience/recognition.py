@@ -54,10 +54,12 @@ _PRE_ROLL_BYTES = TELEPHONE.bytes_of_ms(500)
 _CAUGHT_UP_BYTES = TELEPHONE.bytes_of_ms(1500)
 """One who is no further behind than that hears as it is said; what he tells comes that late by itself."""
 
-Recogniser: TypeAlias = Member[SpeechToText]
-
+_MOST_QUESTIONS = 16
+"""That wait for an answer at a time; beyond that the oldest gets an empty one."""
 _BATCH_AFTER_S = 0.3
 """Without a recogniser, a question waits so long before the utterance is recognised as a whole."""
+
+Recogniser: TypeAlias = Member[SpeechToText]
 
 
 @dataclass(slots=True, eq=False)
@@ -159,6 +161,10 @@ class ResilientRecognition:
     def finalize(self) -> None:
         """See `Recognition.finalize`."""
         now = self._clock.now()
+        if len(self._questions) >= _MOST_QUESTIONS:
+            if self._live is not None:  # who owes that many would go on to answer what is answered here
+                self._give_up_on(self._live, self._answer_s(self._live))
+            self._answer(self._questions[0], FinalTranscript("", finalized=True))
         question = _Question(self._ring.end, now)
         self._questions.append(question)
         if self._live is not None and self._live.recognition is not None:
@@ -232,7 +238,7 @@ class ResilientRecognition:
         if self._connecting:
             dues.append(self._hedge_at)
         if self._questions and self._batch is None:
-            dues.append(self._batch_at(self._questions[0]))
+            dues.append(self._batch_at(self._questions[-1]))
         return min((at for at in dues if at > now), default=None)
 
     async def _attempt(self, attempt: _Attempt) -> None:
@@ -427,6 +433,10 @@ class ResilientRecognition:
     def _pause_s(self, attempt: _Attempt, failure: ProviderError) -> float:
         """How long the one who failed is left alone by this call; one that had worked is asked again at once."""
         wanted_s = (failure.retry_after_s or 0.0) if isinstance(failure, ProviderRateLimited) else 0.0
+        wanted_s = min(wanted_s, attempt.seat.member.breaker.settings.longest_rest_s)
+        soon = self._clock.now() + self._deadlines.give_up_s
+        if all(seat is attempt.seat or seat.retry_at > soon for seat in self._seats.values()):
+            wanted_s = min(wanted_s, self._deadlines.give_up_s)  # who is asked too early is better than nobody
         if attempt.proven and not wanted_s:
             return 0.0
         return pause_s(attempt.seat.failures, self._random, wanted_s)
@@ -444,16 +454,17 @@ class ResilientRecognition:
     # a whole utterance at once
 
     def _begin_batch(self, tasks: asyncio.TaskGroup, now: float) -> None:
-        """Nobody listens, and a question waits: the first vendor who can is asked for the utterance as a whole."""
+        """Nobody listens, and questions wait: the first who can is asked for all that was said up to the last."""
         if self._batch is not None or not self._questions:
             return
-        question = self._questions[0]
+        question = self._questions[-1]  # its utterance has those in it of which nobody has made anything yet
         if now < self._batch_at(question):
             return
-        for member in self._roster.order():
-            seat, recogniser = self._seats[member.name], member.provider
-            if isinstance(recogniser, BatchRecogniser) and member.name not in question.tried:
-                question.tried.add(member.name)
+        seats = [self._seats[member.name] for member in self._roster.order()]
+        for seat in sorted(seats, key=lambda seat: seat.batch_failures):  # or a dead one would be asked each time first
+            recogniser = seat.member.provider
+            if isinstance(recogniser, BatchRecogniser) and seat.member.name not in question.tried:
+                question.tried.add(seat.member.name)
                 self._batch_over.clear()
                 self._batch = tasks.create_task(self._recognise(seat, recogniser, question))
                 return
@@ -480,11 +491,21 @@ class ResilientRecognition:
             if lost_bytes := self._ring.take_lost():
                 self._gap(RecognitionGap(TELEPHONE.ms(lost_bytes), "no recogniser"), seat.member)
             self._ring.settle(question.position)
-            self._answer(question, FinalTranscript(text, finalized=True))
+            self._answer_up_to(question, text)
         finally:
             self._batch = None
             self._batch_over.set()
             self._work.ring()
+
+    def _answer_up_to(self, question: _Question, text: str) -> None:
+        """The question gets the text, those before it an empty answer. One that has its answer already, because there
+        were too many, leaves the words to the turn as they are."""
+        if question not in self._questions:
+            self._tell(FinalTranscript(text))
+            return
+        while self._questions[0] is not question:
+            self._answer(self._questions[0], FinalTranscript("", finalized=True))
+        self._answer(question, FinalTranscript(text, finalized=True))
 
     def _fail_batch(self, seat: _Seat, failure: ProviderError) -> None:
         seat.batch_failures += 1

@@ -56,6 +56,12 @@ class Trial(Generic[P]):
             self.member.breaker.failed(self._roster.clock.now(), probe=self._probe, retry_after_s=retry_after_s)
             self._roster.failed(self.member, error)
 
+    def refused(self, error: ProviderError) -> None:
+        """It did not serve this one request, which says nothing about others."""
+        if self._open:
+            self.abandoned()
+            self._roster.failed(self.member, error)
+
     def abandoned(self) -> None:
         """Nobody waited for it."""
         if self._open:

@@ -80,8 +80,8 @@ class Reader:
         while (known := await self._script.piece(number)) is not None:
             text = _from_word(*known, self._first)
             number += 1
-            if text.strip():
-                self.given = True
+            self.given = self.given or bool(text.strip())
+            if any(map(str.isalnum, text)):  # of all else there may be nothing to hear
                 self._owe()
             if text:
                 yield text

@@ -211,13 +211,19 @@ class _Utterance:
 
     async def feed(self, text: AsyncIterator[str]) -> None:
         """Send the text piece by piece. What goes wrong is for `speech` to raise."""
+        silent = ""  # nothing to pronounce: of that alone the vendor may make no sound, and tell nothing
         try:
             async for piece in text:
-                if piece.strip():
-                    self._owed = self._pieces
-                    await self._send(" ".join(piece.split()))
-                    await self._begun()
-                    self._owed = None
+                words = " ".join((silent + piece).split())
+                if not any(map(str.isalnum, words)):
+                    silent = f"{words} "
+                    continue
+                silent = ""
+                self._owed = self._pieces
+                await self._send(words)
+                await self._begun()
+                self._owed = None
+            self._words.add(silent)
         except Exception as failure:  # noqa: BLE001 - foreign code: what the text raises belongs to its own speaker
             self._fail(failure)
         self._owed = self._pieces

@@ -5,6 +5,7 @@ tells who hung up. Nothing in it knows the adapter or the SDK.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,7 +109,15 @@ def objection(body: Mapping[str, Any]) -> str | None:
         return "text content blocks must contain non-whitespace text"
     if len({spec["name"] for spec in body.get("tools", ())}) != len(body.get("tools", ())):
         return "tool names must be unique"
-    return _objection_to_turns(body["messages"])
+    return _objection_to_ids([block["id"] for block in blocks if block["type"] == "tool_use"]) or _objection_to_turns(
+        body["messages"]
+    )
+
+
+def _objection_to_ids(ids: list[str]) -> str | None:
+    if not all(re.fullmatch("[a-zA-Z0-9_-]+", call_id) for call_id in ids):
+        return f"tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$': {ids}"
+    return "tool_use ids must be unique" if len(set(ids)) < len(ids) else None
 
 
 def _objection_to_turns(messages: list[dict[str, Any]]) -> str | None:

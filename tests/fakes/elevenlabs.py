@@ -38,6 +38,11 @@ def spelled(audio: bytes) -> str:
     return "".join(map(chr, audio[::CHARACTER_SAMPLES]))
 
 
+def _pronounceable(text: str) -> bool:
+    """Of a text that has nothing to say, a smiley, there is no sound, and nothing that tells so."""
+    return any(map(str.isalnum, text))
+
+
 def heard(recording: bytes) -> str:
     """What somebody understood who heard this speech, with the silence of a line before, behind and anywhere within it.
     Of a character that broke off, less than half is none."""
@@ -235,7 +240,7 @@ class FakeElevenLabs:
                     await self._suffer(line, fault)
                 await line.send(contextId=spoken.context_id, **message)
                 await asyncio.sleep(0)
-            if self.flush_done:
+            if self.flush_done and _pronounceable(piece):
                 await line.send(type="flush_done", contextId=spoken.context_id)
         if self.late_audio:
             await line.send(contextId=spoken.context_id, audio=base64.b64encode(self.late_audio).decode())
@@ -262,6 +267,8 @@ class FakeElevenLabs:
             self.heard.set()
 
     def _chunks(self, piece: str) -> Iterator[dict[str, Any]]:
+        if not _pronounceable(piece):
+            return
         said = " ".join(self.normalize.get(word, word) for word in piece.split(" "))
         audio = sound(said)
         sizes = iter(self.chunks)

@@ -35,6 +35,10 @@ _REFUSED = frozenset(
         "request_too_large",
     }
 )
+_OF_REQUEST, _OF_REQUEST_STATUSES = frozenset({"invalid_request_error", "request_too_large"}), (400, 413, 422)
+"""What one call's conversation may bring about."""
+_OF_ACCOUNT = ("credit balance", "usage limit")
+"""Words of an `invalid_request_error` that every call would get: the vendor tells of an empty account like that."""
 _VARIABLES = {
     "authentication_error": "ANTHROPIC_API_KEY",
     "permission_error": "ANTHROPIC_API_KEY",
@@ -56,10 +60,14 @@ def of_vendor(kind: str | None, message: str, status: int = 200, retry_after_s: 
     if kind in _FULL or (kind not in _DOWN | _REFUSED and status in _FULL_STATUSES):
         return ProviderRateLimited(NAME, detail, retry_after_s)
     if kind in _REFUSED:
-        return ProviderRejected(NAME, detail)
+        return ProviderRejected(NAME, detail, of_request=kind in _OF_REQUEST and not _is_of_account(message))
     if kind in _DOWN or status < 400 or status >= 500 or status in _DOWN_STATUSES:
         return ProviderUnavailable(NAME, detail)
-    return ProviderRejected(NAME, detail)
+    return ProviderRejected(NAME, detail, of_request=status in _OF_REQUEST_STATUSES)
+
+
+def _is_of_account(message: str) -> bool:
+    return any(words in message.lower() for words in _OF_ACCOUNT)
 
 
 def of_sdk(

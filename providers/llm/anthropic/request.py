@@ -10,6 +10,7 @@ with a breakpoint at each ▪. They cost nothing by themselves; a prefix too sho
 Tool rounds stay behind the last one: until the reply has ended nobody knows what of it the caller will have heard.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, assert_never
 
@@ -34,6 +35,7 @@ _NOTATION = (
 )
 _ANSWERED = CallerMessage("(The call was just answered. Greet the caller.)")
 """Stands before a conversation that the agent began: the vendor wants a user to speak first."""
+_TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _VOLATILE = "now"
 """The variable that changes from one request to the next."""
 
@@ -63,8 +65,9 @@ def messages(request: ReplyRequest) -> list[MessageParam]:
         said = (_ANSWERED, *said)
     last_words = max(index for index, message in enumerate(said) if isinstance(message, CallerMessage))
     turns: list[tuple[Role, list[Block]]] = []
+    ids = _ToolIds()
     for index, message in enumerate(said):
-        role, blocks = _turn(message)
+        role, blocks = _turn(message, ids)
         if index == last_words:
             blocks = _latest(blocks, request.variables)
         if turns and turns[-1][0] == role:
@@ -80,14 +83,39 @@ def _message(role: Role, blocks: list[Block]) -> MessageParam:
     return {"role": "assistant", "content": blocks}
 
 
-def _turn(message: Message) -> tuple[Role, list[Block]]:
+class _ToolIds:
+    """The calls' ids as this vendor takes them: unique, of few kinds of characters. In a conversation that another
+    model had begun they may be neither."""
+
+    def __init__(self) -> None:
+        self._unanswered: dict[str, list[str]] = {}
+        self._taken: set[str] = set()
+
+    def of_call(self, call_id: str) -> str:
+        """The id of a new call."""
+        ours, number = call_id, len(self._taken)
+        while ours in self._taken or not _TOOL_ID.fullmatch(ours):
+            number += 1
+            ours = f"call_{number}"
+        self._taken.add(ours)
+        self._unanswered.setdefault(call_id, []).append(ours)
+        return ours
+
+    def of_result(self, call_id: str) -> str:
+        """The id of the first call of that id that has no result yet: results come in the order of their calls."""
+        unanswered = self._unanswered.get(call_id)
+        return unanswered.pop(0) if unanswered else call_id
+
+
+def _turn(message: Message, ids: _ToolIds) -> tuple[Role, list[Block]]:
     match message:
         case CallerMessage():
             return "user", [_text(_words(message))]
         case ToolResult(call_id, content, failed):
+            call_id = ids.of_result(call_id)
             return "user", [{"type": "tool_result", "tool_use_id": call_id, "content": content, "is_error": failed}]
         case AgentMessage():
-            return "assistant", _reply(message)
+            return "assistant", _reply(message, ids)
         case _:
             assert_never(message)
 
@@ -99,14 +127,15 @@ def _words(message: CallerMessage) -> str:
     return f"(keyed) {text}" if message.digits else text
 
 
-def _reply(message: AgentMessage) -> list[Block]:
+def _reply(message: AgentMessage, ids: _ToolIds) -> list[Block]:
     """Nothing at all for a reply of which nothing was heard: the vendor takes no empty text."""
     blocks: list[Block] = []
     heard = message.text.strip()
     if heard:
         blocks.append(_text(f"{heard} (interrupted by the caller)" if message.interrupted else heard))
     for call in message.tool_calls:
-        blocks.append({"type": "tool_use", "id": call.call_id, "name": call.name, "input": dict(call.arguments)})
+        call_id = ids.of_call(call.call_id)
+        blocks.append({"type": "tool_use", "id": call_id, "name": call.name, "input": dict(call.arguments)})
     return blocks
 
 

@@ -97,6 +97,11 @@ class _OpenTool:
             raise ProviderMalformed(NAME, f"{detail}: {text[:_SHOWN_CHARACTERS]!r}")
         return ToolCall(self._call_id, self._name, arguments)
 
+    @property
+    def bare(self) -> bool:
+        """No argument has come, not even that there are none."""
+        return not any(map(str.strip, self._pieces)) and not self._given
+
 
 class MessageStream:
     """Feed it the data of each server-sent event. `completed` is set at the message's end, never before."""
@@ -105,6 +110,8 @@ class MessageStream:
         self.begun = False
         self.completed: ReplyCompleted | None = None
         self._tools: dict[int | None, _OpenTool] = {}
+        self._bare: ToolCall | None = None
+        """A complete call, unless it turns out to have been cut short before its first argument."""
         self._usage: dict[str, int] = {}
         self._prompt_tokens: dict[str, int] = {}
         self._stop_reason: str | None = None
@@ -118,6 +125,8 @@ class MessageStream:
         if event is None:
             return
         self.begun = True
+        if event.type.startswith("content_block") and self._bare is not None:
+            yield self._take_bare()  # the reply went on behind it
         match event.type:
             case "message_start":
                 self._count(event.message.usage if event.message else None)
@@ -127,10 +136,10 @@ class MessageStream:
             case "content_block_delta":
                 yield from self._delta(event)
             case "content_block_stop" if event.index in self._tools:
-                yield self._tools.pop(event.index).close()
+                yield from self._close(self._tools.pop(event.index))
             case "message_delta":
                 self._count(event.usage)
-                self._stop_reason = (event.delta.stop_reason if event.delta else None) or self._stop_reason
+                yield from self._stop(event.delta or _Delta())
             case "message_stop":
                 self.completed = self._complete()
             case "error":
@@ -167,6 +176,26 @@ class MessageStream:
             self._tools[event.index].push(delta.partial_json or "")
             yield Progress("working")
 
+    def _close(self, tool: _OpenTool) -> Iterator[ToolCall]:
+        call = tool.close()
+        if tool.bare:
+            self._bare = call
+        else:
+            yield call
+
+    def _take_bare(self) -> ToolCall:
+        assert self._bare is not None, "because: whoever asks has looked"
+        call, self._bare = self._bare, None
+        return call
+
+    def _stop(self, delta: _Delta) -> Iterator[ToolCall]:
+        self._stop_reason = delta.stop_reason or self._stop_reason
+        if self._bare is None or self._stop_reason is None or self._stop_reason in _GIVEN_UP:
+            return
+        if self._stop_reason == "max_tokens":
+            raise ProviderMalformed(NAME, "a tool call was cut short: ANTHROPIC_MAX_TOKENS is too low")
+        yield self._take_bare()
+
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Later counts replace earlier ones: the vendor's are cumulative."""
         self._usage |= {name: count for name, count in (usage or {}).items() if type(count) is int}
@@ -175,7 +204,7 @@ class MessageStream:
         if self._stop_reason is None:
             raise ProviderMalformed(NAME, "the message stopped without a reason")
         if self._stop_reason in _GIVEN_UP:
-            raise ProviderRejected(NAME, f"the model gave up: {self._stop_reason}")
+            raise ProviderRejected(NAME, f"the model gave up: {self._stop_reason}", of_request=True)
         if self._tools:
             raise ProviderMalformed(NAME, "the message stopped within a tool call")
         return ReplyCompleted(_STOP_REASONS.get(self._stop_reason, self._stop_reason), self._usage)

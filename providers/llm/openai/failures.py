@@ -21,18 +21,12 @@ SILENCE_S = 30.0
 """Without a single byte of an answer the connection counts as dead; the turn's own deadlines are much shorter."""
 
 _FULL = frozenset({"rate_limit_exceeded", "rate_limit_error", "overloaded_error", "server_overloaded"})
-_REFUSED = frozenset(
-    {
-        "insufficient_quota",
-        "invalid_request_error",
-        "invalid_api_key",
-        "authentication_error",
-        "permission_error",
-        "model_not_found",
-        "context_length_exceeded",
-        "content_filter",
-    }
+_OF_ACCOUNT = frozenset(
+    {"insufficient_quota", "invalid_api_key", "authentication_error", "permission_error", "model_not_found"}
 )
+_REFUSED = _OF_ACCOUNT | {"invalid_request_error", "context_length_exceeded", "content_filter"}
+_OF_REQUEST_STATUSES = (200, 400, 413, 422)
+"""With these a refusal is about the request, unless it names the account; 200 is that of an error in mid-stream."""
 _VARIABLES = {401: "OPENAI_API_KEY", 403: "OPENAI_API_KEY", 404: "OPENAI_MODEL and OPENAI_BASE_URL"}
 """The setting that is most likely wrong."""
 _DOWN_STATUSES = (408, 409, 499)
@@ -47,13 +41,14 @@ def of_vendor(named: dict[str, Any], status: int = 200, wait_s: float | None = N
     detail = " ".join(f"{names}: {named.get('message') or 'no message'}".split())[:_SHOWN_CHARACTERS]
     if status in _VARIABLES:
         detail = f"{detail} (check {_VARIABLES[status]})"
+    of_request = status in _OF_REQUEST_STATUSES and not kinds & _OF_ACCOUNT
     if status < 500 and kinds & _REFUSED:
-        return ProviderRejected(NAME, detail)
+        return ProviderRejected(NAME, detail, of_request=of_request)
     if status in (429, 529) or kinds & _FULL:
         return ProviderRateLimited(NAME, detail, wait_s)
     if status < 400 or status >= 500 or status in _DOWN_STATUSES:
         return ProviderUnavailable(NAME, detail)
-    return ProviderRejected(NAME, detail)
+    return ProviderRejected(NAME, detail, of_request=of_request)
 
 
 def of_sdk(

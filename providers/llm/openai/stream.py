@@ -147,7 +147,9 @@ class Completion:
 
     def _stop(self, reason: str) -> Iterator[ToolCall]:
         if reason == "content_filter":
-            raise ProviderRejected(NAME, "the reply was filtered: content_filter")
+            raise ProviderRejected(NAME, "the reply was filtered: content_filter", of_request=True)
+        if reason == "length" and self._tools and not self._tools[-1].arguments.strip():
+            raise ProviderMalformed(NAME, "a tool call was cut short: OPENAI_MAX_TOKENS is too low")
         for tool in self._tools:
             yield tool.close()
         self.stop_reason = reason

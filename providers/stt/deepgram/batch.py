@@ -43,7 +43,7 @@ async def transcribe(client: AsyncDeepgramClient, settings: DeepgramSettings, ut
         answer: Any = await client.listen.v1.media.transcribe_file(
             request=wav(utterance),
             model=MODEL if settings.flux else settings.model,
-            language=settings.language if settings.language and not settings.flux else None,
+            language=_language(settings),
             punctuate=True,
             numerals=True,
             keyterm=list(settings.keyterms) or None,
@@ -59,6 +59,16 @@ async def transcribe(client: AsyncDeepgramClient, settings: DeepgramSettings, ut
         raise ProviderMalformed(NAME, f"an answer is not as promised: {error}") from error
     alternatives = (channels[0].alternatives or ()) if channels else ()
     return (alternatives[0].transcript or "").strip() if alternatives else ""
+
+
+def _language(settings: DeepgramSettings) -> str | None:
+    """Flux takes any number of languages, as hints; here there is one, or `multi`. None: English."""
+    if not settings.flux:
+        return settings.language or None
+    if settings.model == "flux-general-en":
+        return None
+    hints = [code.strip() for code in settings.language.split(",") if code.strip()]
+    return hints[0] if len(hints) == 1 else "multi"
 
 
 def _refused(error: ApiError) -> ProviderError:

@@ -8,6 +8,8 @@ from providers.errors import ProviderMisconfigured
 from providers.stt.deepgram.vendor import NAME
 
 _WEBSOCKET = {"https": "wss", "http": "ws", "wss": "wss", "ws": "ws"}
+_OLDER = ("nova", "enhanced", "base", "whisper")
+"""Names of models before nova-3, which is the first that knows keyterms."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ def _check(settings: DeepgramSettings) -> None:
     if eager is not None and eager > sure:
         raise ProviderMisconfigured(
             NAME, "DEEPGRAM_EAGER_EOT_THRESHOLD", f"{eager:g} is above DEEPGRAM_EOT_THRESHOLD ({sure:g}); set it lower"
+        )
+    if settings.keyterms and settings.model.startswith(_OLDER) and not settings.model.startswith("nova-3"):
+        raise ProviderMisconfigured(
+            NAME, "DEEPGRAM_KEYTERMS", f"{settings.model} knows no keyterms; unset it, or set DEEPGRAM_MODEL=nova-3"
         )
     if settings.model == "flux-general-en" and settings.language and not settings.language.startswith("en"):
         raise ProviderMisconfigured(

@@ -71,11 +71,20 @@ def test_a_console_that_is_a_file_gets_no_colours(logged: Callable[[], str]) -> 
     assert "\x1b" not in text
 
 
-def test_chatty_libraries_are_heard_only_when_it_matters(logged: Callable[[], str]) -> None:
+@pytest.mark.parametrize(
+    "library",
+    [
+        *("httpx", "httpx2", "httpcore.http11", "httpcore2.http11", "anthropic._base_client", "openai._base_client"),
+        *("websockets.client", "uvicorn.error", "asyncio"),
+    ],
+)
+def test_chatty_libraries_are_heard_only_when_it_matters(logged: Callable[[], str], library: str) -> None:
     configure("debug", "json")
-    logging.getLogger("httpx").info("GET https://vendor.example/?key=secret")
-    logging.getLogger("websockets").debug("> TEXT")
+    logging.getLogger(library).info("GET https://vendor.example/?key=secret")
+    logging.getLogger(library).debug("Request options: my card is 4111")
     assert logged() == ""
+    logging.getLogger(library).warning("careful")
+    assert json.loads(logged())["event"] == "careful"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -305,6 +306,8 @@ def test_arguments_that_come_at_once_with_the_call_are_taken() -> None:
     ("steps", "detail"),
     [
         ((tool("t1", "book", '{"day": "fri'), end("max_tokens")), "ANTHROPIC_MAX_TOKENS"),
+        ((tool("t1", "book", ""), end("max_tokens")), "ANTHROPIC_MAX_TOKENS"),
+        ((tool("t1", "book"), end("max_tokens")), "ANTHROPIC_MAX_TOKENS"),
         ((tool("t1", "book", "[1]"), end("tool_use")), "no JSON object"),
         ((tool("t1", "book", "{'day'}"), end("tool_use")), "no JSON object"),
         ((tool("", "book"), end("tool_use")), "without id or name"),
@@ -316,6 +319,29 @@ def test_a_tool_call_that_cannot_be_run_is_malformed(steps: tuple[bytes, ...], d
     assert isinstance(error, ProviderMalformed)
     assert detail in error.detail
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ((tool("t1", "hours"),), "tool_use"),
+        ((tool("t1", "hours", ""),), "tool_use"),
+        ((tool("t1", "hours", "{}"),), "max_tokens"),
+        ((tool("t1", "hours"), text("Well", index=2)), "max_tokens"),
+    ],
+    ids=["without", "empty", "none", "words behind it"],
+)
+def test_a_tool_without_arguments_is_called_if_its_call_was_not_cut_short(
+    steps: tuple[bytes, ...], reason: str
+) -> None:
+    assert heard(Answer((start(), *steps, end(reason))))[0] == ToolCall("t1", "hours", {})
+
+
+def test_of_tools_without_arguments_all_but_the_one_that_was_cut_short_are_called_in_order() -> None:
+    called = (tool("t1", "hours"), tool("t2", "book", "{}", index=2), tool("t3", "hours", index=3))
+    calls = [ToolCall("t1", "hours", {}), ToolCall("t2", "book", {}), ToolCall("t3", "hours", {})]
+    assert heard(Answer((start(), *called, end("tool_use"))))[:-1] == calls
+    assert failure(start(), *called, end("max_tokens"))[1] == calls[:-1]
 
 
 # What the model is told
@@ -460,6 +486,58 @@ def _unmarked(request: ReplyRequest) -> str:
     return json.dumps(kept).removesuffix("]")
 
 
+FOREIGN_IDS = st.sampled_from(("", "call_1", "call_2", "functions.book:0", "functions.book:1", "ключ", "t1"))
+
+
+def _of_another_model(messages: list[Message], ids: list[str]) -> list[Message]:
+    """The same with its own ids for the calls, in their order."""
+    asked, answered = iter(ids), iter(ids)
+    return [
+        replace(message, tool_calls=tuple(replace(call, call_id=next(asked)) for call in message.tool_calls))
+        if isinstance(message, AgentMessage)
+        else replace(message, call_id=next(answered))
+        if isinstance(message, ToolResult)
+        else message
+        for message in messages
+    ]
+
+
+def _round(*ids: str) -> tuple[Message, ...]:
+    """Tools that were called with these ids, each of which returned its place."""
+    calls = tuple(ToolCall(call_id, "book", {"place": place}) for place, call_id in enumerate(ids))
+    return AgentMessage("", tool_calls=calls), *(ToolResult(call_id, str(place)) for place, call_id in enumerate(ids))
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        (("functions.book:0",),),
+        (("functions.book:0",), ("functions.book:0",)),
+        (("functions.book:0", "functions.book:0", "functions.book:1"),),
+        (("call_1", "call_1"), ("call_1",)),
+        (("functions.book:0",), ("call_1",), ("call_2", "functions.book:0")),
+        (("",), ("", "")),
+    ],
+)
+def test_calls_of_another_model_get_ids_that_the_vendor_takes(rounds: tuple[tuple[str, ...], ...]) -> None:
+    told: list[Message] = [CallerMessage("book me a day")]
+    before: list[Any] = []
+    for ids in rounds:
+        told += _round(*ids)
+        turns: list[Any] = layout.messages(ReplyRequest(tuple(told)))
+        assert objection({"model": "m", "max_tokens": 1, "messages": turns}) is None
+        places = {
+            block["id"]: block["input"]["place"]
+            for turn in turns[-2:]
+            for block in turn["content"][: len(ids)]
+            if block["type"] == "tool_use"
+        }
+        returned = [(block["tool_use_id"], int(block["content"])) for block in turns[-1]["content"]]
+        assert returned == list(places.items())
+        assert turns[: len(before)] == before, "what was cached is found again"
+        before = turns
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
     """Whatever a transcript can hold: anybody first, replies in a row, tools, silence, the caller last or results."""
@@ -477,6 +555,8 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
             calls += count
             messages.append(AgentMessage(words, draw(st.booleans()), asked))
             messages += [ToolResult(call.call_id, words, draw(st.booleans())) for call in asked]
+    if draw(st.booleans()):
+        messages = _of_another_model(messages, draw(st.lists(FOREIGN_IDS, min_size=calls, max_size=calls)))
     if messages and isinstance(messages[-1], AgentMessage):
         messages.append(CallerMessage(draw(st.sampled_from(("", "bye")))))
     return tuple(messages)
@@ -727,6 +807,28 @@ def test_a_refusal_names_the_variable_to_check(status: int, kind: str, variable:
 
 
 @pytest.mark.parametrize(
+    ("status", "kind", "message", "of_request"),
+    [
+        (400, "invalid_request_error", "prompt is too long", True),
+        (413, "request_too_large", "no", True),
+        (422, "odd", "no", True),
+        (400, "invalid_request_error", "Your credit balance is too low to access the API.", False),
+        (400, "invalid_request_error", "You have reached your specified API usage limits.", False),
+        (401, "authentication_error", "no", False),
+        (402, "billing_error", "no", False),
+        (404, "not_found_error", "no", False),
+        (418, "teapot_error", "no", False),
+    ],
+)
+def test_it_is_told_whether_others_would_be_refused_as_well(
+    status: int, kind: str, message: str, of_request: bool
+) -> None:
+    error, _ = failure(answer=refused(status, kind, message))
+    assert isinstance(error, ProviderRejected)
+    assert error.of_request == of_request
+
+
+@pytest.mark.parametrize(
     ("kind", "expected"),
     [
         ("overloaded_error", ProviderRateLimited),
@@ -839,6 +941,7 @@ def test_an_answer_that_is_no_event_stream_is_malformed(headers: dict[str, str])
 def test_a_model_that_gives_up_is_not_asked_the_same_again(reason: str) -> None:
     error, _ = failure(start(), text("Well, "), end(reason))
     assert isinstance(error, ProviderRejected)
+    assert error.of_request
     assert reason in error.detail
 
 

@@ -146,6 +146,11 @@ def test_parallel_tools_are_calls_of_their_own_however_a_server_numbers_them(ind
     ]
 
 
+@pytest.mark.parametrize(("arguments", "reason"), [("", "tool_calls"), ("{}", "length")])
+def test_a_tool_without_arguments_is_called_if_its_call_was_not_cut_short(arguments: str, reason: str) -> None:
+    assert heard(Answer((START, tool_piece(arguments, 0, "c1", "find"), end(reason))))[0] == ToolCall("c1", "find", {})
+
+
 def test_a_model_that_refuses_is_heard_in_its_own_words() -> None:
     events = heard(Answer((START, chunk({"refusal": "I cannot "}), chunk({"refusal": "say."}), end())))
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["I cannot ", "say."]
@@ -341,6 +346,31 @@ def test_every_status_has_its_error(status: int, kind: str, expected: type[Provi
 
 
 @pytest.mark.parametrize(
+    ("answer", "of_request"),
+    [
+        (refused(400, "invalid_request_error"), True),
+        (refused(400, "context_length_exceeded"), True),
+        (refused(413, "odd"), True),
+        (refused(422, "odd"), True),
+        (Answer((START, chunk({}, error={"message": "no", "code": "content_filter"}))), True),
+        (Answer((START, chunk({}, error={"message": "no", "type": "invalid_request_error"}))), True),
+        (Answer((START, chunk({}, "content_filter"), DONE)), True),
+        (refused(400, "invalid_api_key"), False),
+        (refused(400, "model_not_found"), False),
+        (refused(401, "invalid_request_error"), False),
+        (refused(402, "invalid_request_error"), False),
+        (refused(404, "invalid_request_error"), False),
+        (refused(429, "insufficient_quota"), False),
+        (Answer((START, chunk({}, error={"message": "no", "code": "insufficient_quota"}))), False),
+    ],
+)
+def test_it_is_told_whether_others_would_be_refused_as_well(answer: Answer, of_request: bool) -> None:
+    error = failure(answer=answer)
+    assert isinstance(error, ProviderRejected)
+    assert error.of_request == of_request
+
+
+@pytest.mark.parametrize(
     ("steps", "expected"),
     [
         ((), ProviderUnavailable),
@@ -357,6 +387,8 @@ def test_every_status_has_its_error(status: int, kind: str, expected: type[Provi
         ((b"data: 7\n\n",), ProviderMalformed),
         ((b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n',), ProviderMalformed),
         ((START, tool_piece("{", 0, "c1", "book"), end("length")), ProviderMalformed),
+        ((START, tool_piece("", 0, "c1", "book"), end("length")), ProviderMalformed),
+        ((START, tool_piece("{}", 0, "c1", "book"), tool_piece("", 1, "c2", "book"), end("length")), ProviderMalformed),
         ((START, tool_piece("[]", 0, "c1", "book"), end("tool_calls")), ProviderMalformed),
         ((START, tool_piece("{}", 0, None, "book"), end("tool_calls")), ProviderMalformed),
         ((START, tool_piece("{}", 0, "c1"), end("tool_calls")), ProviderMalformed),

@@ -76,6 +76,13 @@ def test_a_vendor_that_asks_to_be_left_alone_is_left_alone() -> None:
     assert breaker.state(7.0) is BreakerState.CLOSED
 
 
+def test_however_long_a_vendor_asks_to_be_left_alone_it_is_tried_after_the_longest_rest() -> None:
+    breaker = CircuitBreaker(SETTINGS)
+    breaker.failed(0.0, probe=breaker.begin(0.0), retry_after_s=3_600.0)
+    assert breaker.opens_at(0.0) == breaker.asked_off_s(0.0) == SETTINGS.longest_rest_s
+    assert breaker.admits(SETTINGS.longest_rest_s)
+
+
 def test_an_attempt_from_before_it_opened_is_no_probe() -> None:
     breaker = CircuitBreaker(SETTINGS)
     early = breaker.begin(0.0)
@@ -108,8 +115,12 @@ class AnyLife(RuleBasedStateMachine):
         self.attempts.append(probe)
 
     @precondition(lambda self: self.attempts)
-    @rule(which=st.integers(0, 99), outcome=st.sampled_from(["succeeded", "failed", "limited", "abandoned"]))
-    def end(self, which: int, outcome: str) -> None:
+    @rule(
+        which=st.integers(0, 99),
+        outcome=st.sampled_from(["succeeded", "failed", "limited", "abandoned"]),
+        retry_after_s=st.sampled_from([3.0, 300.0]),
+    )
+    def end(self, which: int, outcome: str, retry_after_s: float) -> None:
         probe = self.attempts.pop(which % len(self.attempts))
         match outcome:
             case "succeeded":
@@ -117,7 +128,7 @@ class AnyLife(RuleBasedStateMachine):
             case "failed":
                 self.breaker.failed(self.now, probe=probe)
             case "limited":
-                self.breaker.failed(self.now, probe=probe, retry_after_s=3.0)
+                self.breaker.failed(self.now, probe=probe, retry_after_s=retry_after_s)
             case _:
                 self.breaker.abandoned(probe=probe)
 

@@ -219,6 +219,32 @@ def test_a_stream_that_stays_away_leaves_the_utterance_to_batch_recognition(mode
 
 
 @pytest.mark.parametrize(
+    ("model", "language", "asked_for"),
+    [
+        ("nova-3", "", None),
+        ("nova-3", "de", "de"),
+        ("nova-3", "multi", "multi"),
+        ("flux-general-en", "", None),
+        ("flux-general-en", "en-GB", None),
+        ("flux-general-multi", "", "multi"),
+        ("flux-general-multi", "es", "es"),
+        ("flux-general-multi", " es,", "es"),
+        ("flux-general-multi", "en, es", "multi"),
+    ],
+)
+def test_a_batch_is_in_the_languages_that_the_stream_would_hear(
+    model: str, language: str, asked_for: str | None
+) -> None:
+    async def scene(vendor: FakeDeepgram) -> None:
+        vendor.refusals.extend([DEAD] * 50)
+        async with call(vendor, model=model, DEEPGRAM_LANGUAGE=language) as recognition:
+            await turn(recognition, aiter(recognition), "one")
+
+    (post,) = play(scene).posts
+    assert post.query.get("language") == (None if asked_for is None else [asked_for])
+
+
+@pytest.mark.parametrize(
     ("answer", "kind"),
     [
         (Refusal(429, {"retry-after": "7"}), ProviderRateLimited),

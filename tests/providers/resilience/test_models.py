@@ -161,10 +161,13 @@ def test_the_slow_one_is_closed_when_the_other_wins() -> None:
     assert reply.completed is not None and reply.completed.provider == "two"
 
 
-def test_a_refused_request_goes_to_another_and_never_back() -> None:
-    first = model(fault=Fault(0, ProviderRejected("one", "no")))
-    assert replied(first, model("two")).text == TEXT
-    lonely = model(fault=Fault(0, ProviderRejected("one", "no")))
+@pytest.mark.parametrize("of_request", [False, True])
+def test_a_refused_request_goes_to_another_and_never_back(of_request: bool) -> None:
+    first, no = model(), ProviderRejected("one", "no", of_request=of_request)
+    first.faults = {1: Fault(0, no)}
+    assert replied(first, model("two", fault=Fault(7, gone("two")))).text == TEXT
+    assert first.asked == 1
+    lonely = model(fault=Fault(0, no))
     with pytest.raises(ProviderRejected):
         replied(lonely)
     assert lonely.asked == 1
@@ -277,6 +280,37 @@ def test_a_sick_model_is_left_alone_and_probed_and_taken_back() -> None:
             assert chain.roster.health()["one"] == "half_open"
             assert (await ask(chain)).completed.provider == "one"  # type: ignore[union-attr]
             assert chain.roster.health() == {"one": "closed", "two": "closed"}
+
+    run(scene())
+
+
+def test_what_one_request_is_refused_for_says_nothing_of_others() -> None:
+    async def scene() -> None:
+        first, second, gauges = model(), model("two"), Gauges()
+        first.faults = {n: Fault(7, ProviderRejected("one", "refusal", of_request=True)) for n in range(1, 6)}
+        async with models(first, second, gauges=gauges) as chain:
+            for _ in range(5):
+                assert (await ask(chain)).completed.provider == "two"  # type: ignore[union-attr]
+            assert first.asked == gauges.total("provider_failures") == 5
+            assert chain.roster.health()["one"] == "closed"
+            assert (await ask(chain)).completed.provider == "one"  # type: ignore[union-attr]
+
+    run(scene())
+
+
+def test_a_probe_whose_request_is_refused_leaves_the_place_to_another() -> None:
+    async def scene() -> None:
+        first = model()
+        first.faults = {n: Fault(0, gone()) for n in range(1, 4)}
+        first.faults[4] = Fault(0, ProviderRejected("one", "refusal", of_request=True))
+        async with models(first, model("two")) as chain:
+            for _ in range(3):
+                await ask(chain)
+            await CLOCK.sleep_until(CLOCK.now() + 5.0)
+            assert (await ask(chain)).completed.provider == "two"  # type: ignore[union-attr]
+            assert chain.roster.health()["one"] == "half_open"
+            assert (await ask(chain)).completed.provider == "one"  # type: ignore[union-attr]
+            assert chain.roster.health()["one"] == "closed"
 
     run(scene())
 

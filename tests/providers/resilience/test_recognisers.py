@@ -22,10 +22,17 @@ from providers.base import (
     RecognitionLost,
     UsageReported,
 )
-from providers.errors import ProviderError, ProviderRejected, ProviderTimedOut, ProviderUnavailable
+from providers.errors import (
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimedOut,
+    ProviderUnavailable,
+)
+from providers.resilience.breaker import BreakerSettings
 from providers.resilience.deadlines import DEFAULTS
 from providers.resilience.recognisers import RecogniserChain
-from providers.resilience.recognition import KEEP_BYTES, ResilientRecognition
+from providers.resilience.recognition import _MOST_QUESTIONS, KEEP_BYTES, ResilientRecognition
 from telephony.audio import FRAME_BYTES, FRAME_MS, MULAW_SILENCE, TELEPHONE, AudioFormat, Encoding
 from telephony.clock import LoopClock, MonotonicClock
 from tests.virtual import run
@@ -424,6 +431,35 @@ def test_how_full_the_fullest_ring_of_all_calls_is_can_be_seen() -> None:
     run(whole())
 
 
+def test_one_that_is_full_is_asked_before_it_said_if_there_is_nobody_else() -> None:
+    full, second = ProviderRateLimited("first", "full", 60.0), Vendor("second", down=True)
+    vendor = Vendor(fates=[Fate(refusal=full)])
+
+    async def alone(call: Call) -> None:
+        await call.speak(5)
+        assert await call.ask(DEFAULTS["stt"].give_up_s + 0.5) == call.all_words
+
+    async def with_another(call: Call) -> None:
+        await asyncio.sleep(59.9)
+        assert not vendor.ears
+        await call.speak(5)
+        assert await call.ask(0.5) == call.all_words
+
+    play(alone, vendor)
+    vendor = Vendor(fates=[Fate(refusal=full)])
+    play(with_another, vendor, second)
+
+
+def test_one_that_is_full_for_hours_is_left_alone_for_a_while() -> None:
+    vendor = Vendor(fates=[Fate(refusal=ProviderRateLimited("first", "full", 9_999.0))])
+
+    async def scene(call: Call) -> None:
+        await asyncio.sleep(BreakerSettings().longest_rest_s + 0.5)
+        assert vendor.ears
+
+    play(scene, vendor, Vendor("second", down=True))
+
+
 # Stalls
 
 
@@ -559,6 +595,102 @@ def test_a_batch_that_takes_too_long_is_given_up() -> None:
         assert await call.ask(3.0) == call.all_words
 
     assert isinstance(play(scene, vendor).of(RecognitionLost)[-1].failure, ProviderTimedOut)
+
+
+def test_the_next_question_asks_a_batch_that_failed_for_all_that_was_said() -> None:
+    vendor = BatchVendor(down=True, refusals=1)
+
+    async def scene(call: Call) -> None:
+        await call.speak(5)
+        call.recognition.finalize()
+        await asyncio.sleep(3)
+        await call.speak(5)
+        call.recognition.finalize()
+        await asyncio.sleep(1)
+        assert [answer.text for answer in call.answers] == ["", call.all_words]
+
+    play(scene, vendor)
+    assert vendor.batches == [[str(n) for n in range(5)], [str(n) for n in range(10)]]
+
+
+def test_without_stream_and_batch_each_question_tells_more_failures() -> None:
+    async def scene(call: Call) -> None:
+        for _ in range(4):
+            await call.speak(5)
+            call.recognition.finalize()
+            await asyncio.sleep(3)
+        assert not call.answers
+
+    counts = [lost.failures_in_a_row for lost in play(scene, BatchVendor(down=True, refusals=99)).of(RecognitionLost)]
+    assert counts == sorted(counts)
+    assert counts[-1] == 4
+
+
+def test_a_batch_that_works_is_asked_before_one_that_failed() -> None:
+    first, second = BatchVendor(fates=[Fate(connect_s=99.0)], refusals=99), BatchVendor("second", down=True)
+
+    async def scene(call: Call) -> None:
+        for _ in range(3):
+            await call.speak(5)
+            assert await call.ask(1.0) == call.all_words
+
+    play(scene, first, second)
+    assert (len(first.batches), len(second.batches)) == (1, 3)
+
+
+# Too many questions
+
+MORE = 4
+
+
+async def ask_too_much(call: Call, questions: int = _MOST_QUESTIONS + MORE) -> None:
+    """One question for each frame, all at once."""
+    for _ in range(questions):
+        call.recognition.send(frame(call.said))
+        call.said += 1
+        call.recognition.finalize()
+
+
+def test_of_too_many_questions_the_oldest_get_an_empty_answer() -> None:
+    vendor = Vendor(down=True)
+
+    async def scene(call: Call) -> None:
+        await ask_too_much(call)
+        await asyncio.sleep(1)
+        assert [answer.text for answer in call.answers] == [""] * MORE
+        vendor.down = False
+        await asyncio.sleep(5)
+        assert len(call.answers) == len(call.of(FinalTranscript)) == _MOST_QUESTIONS + MORE
+        assert call.words == call.all_words
+
+    play(scene, vendor)
+
+
+def test_a_recogniser_that_owes_too_many_answers_gives_none_to_another_question() -> None:
+    async def scene(call: Call) -> None:
+        await call.speak(1)
+        await call.ask()
+        await ask_too_much(call)
+        await asyncio.sleep(60)
+        assert len(call.answers) == len(call.of(FinalTranscript)) == 1 + _MOST_QUESTIONS + MORE
+        assert [answer.text for answer in call.answers[1 : 1 + MORE]] == [""] * MORE
+        assert call.words == call.all_words
+
+    play(scene, Vendor(delay_s=0.2))
+
+
+def test_the_words_of_a_batch_are_told_even_if_its_question_was_one_too_many() -> None:
+    async def scene(call: Call) -> None:
+        await ask_too_much(call, 1)
+        await asyncio.sleep(1)
+        await ask_too_much(call)
+        await asyncio.sleep(10)
+        assert len(call.answers) == 1 + _MOST_QUESTIONS + MORE
+        assert call.words == call.all_words
+
+    vendor = BatchVendor(down=True, batch_s=1.5)
+    play(scene, vendor)
+    assert [len(batch) for batch in vendor.batches] == [1, _MOST_QUESTIONS + MORE]
 
 
 # What it costs

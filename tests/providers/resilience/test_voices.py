@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from providers.base import SpeechChunk, SpokenWord
 from providers.errors import ProviderError, ProviderMalformed, ProviderTimedOut, ProviderUnavailable
+from providers.resilience.script import Reader, Script
 from providers.resilience.voices import VoiceChain
 from providers.scripted import Fault, ScriptedTextToSpeech
 from telephony.audio import TELEPHONE, AudioFormat, Encoding
@@ -147,6 +148,42 @@ def test_waiting_for_text_is_no_fault_of_the_voice() -> None:
     speech = spoken(voice(), voice("two"), gauges=gauges, every_s=20.0)
     assert whole(speech)
     assert not gauges.counted
+
+
+def test_a_piece_that_cannot_be_pronounced_is_no_debt_of_the_voice_but_its_end_is() -> None:
+    async def scene() -> None:
+        script = Script(pieces(["Hello.", "\N{SLIGHTLY SMILING FACE}", "..."]))
+        reading = asyncio.ensure_future(script.read())
+        reader = Reader(script, 0, CLOCK, lambda: None)
+        owed = []
+        async for _ in reader.pieces():
+            owed.append(reader.owed_since() is not None)
+        assert owed == [True, False, False]
+        assert reader.owed_since() is not None
+        await reading
+
+    run(scene())
+
+
+def test_a_voice_that_never_ends_though_there_is_nothing_to_pronounce_is_given_up() -> None:
+    class Endless(Voice):
+        async def speak(self, text: AsyncIterator[str], audio: AudioFormat) -> AsyncGenerator[SpeechChunk, None]:
+            async for _ in text:
+                pass
+            await asyncio.Event().wait()
+            yield SpeechChunk(b"", ())
+
+    async def scene() -> Speech:
+        async with voices(Endless(CLOCK), voice("two")) as chain, asyncio.timeout(10):
+            return await speak(chain, "Bye!", "\N{SLIGHTLY SMILING FACE}")
+
+    assert run(scene()).words[-1] == "\N{SLIGHTLY SMILING FACE}"
+
+    async def nothing_else() -> Speech:
+        async with voices(Endless(CLOCK), voice("two")) as chain, asyncio.timeout(10):
+            return await speak(chain, "\N{SLIGHTLY SMILING FACE}")
+
+    assert run(nothing_else()).words == ["\N{SLIGHTLY SMILING FACE}"]
 
 
 def test_a_voice_that_ends_before_the_text_is_gone_on_with() -> None:

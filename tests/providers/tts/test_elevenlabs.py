@@ -139,6 +139,29 @@ def test_text_is_spoken_once_piece_by_piece_in_a_context_that_is_closed_at_its_e
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("texts", "sent"),
+    [
+        ((HOURS, "\N{SLIGHTLY SMILING FACE}"), f"{HOURS} "),
+        (("...", HOURS), f"... {HOURS} "),
+        ((HOURS, "-", "\u2026 ", OFFER), f"{HOURS} - \u2026 {OFFER} "),
+        (("\N{SLIGHTLY SMILING FACE}", "!"), None),
+    ],
+    ids=["last", "first", "between", "all"],
+)
+@pytest.mark.parametrize("alignment", ["exact", "none"])
+def test_what_cannot_be_pronounced_is_never_sent_alone(
+    texts: tuple[str, ...], sent: str | None, alignment: str
+) -> None:
+    async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
+        vendor.alignment = alignment
+        async with asyncio.timeout(5):
+            await said(tts, *texts)
+        assert [spoken.text for spoken in vendor.spoken] == ([] if sent is None else [sent])
+
+    play(scene)
+
+
 def test_utterances_share_a_connection_and_never_an_id() -> None:
     async def scene(vendor: FakeElevenLabs, tts: ElevenLabs) -> None:
         for _ in range(12):

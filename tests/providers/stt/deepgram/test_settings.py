@@ -42,6 +42,19 @@ def test_keyterms_are_separated_by_commas() -> None:
     assert read({**KEY, "DEEPGRAM_KEYTERMS": " Acme, New York ,"}).keyterms == ("Acme", "New York")
 
 
+@pytest.mark.parametrize("model", ["nova-2", "nova-2-phonecall", "nova", "enhanced-general", "base", "whisper-large"])
+def test_keyterms_for_a_model_that_knows_none_are_refused(model: str) -> None:
+    assert read({**KEY, "DEEPGRAM_MODEL": model}).model == model
+    with pytest.raises(ProviderMisconfigured, match="nova-3") as refused:
+        read({**KEY, "DEEPGRAM_MODEL": model, "DEEPGRAM_KEYTERMS": "Acme"})
+    assert refused.value.variable == "DEEPGRAM_KEYTERMS"
+
+
+@pytest.mark.parametrize("model", ["nova-3", "nova-3-medical", "flux-general-multi", "one-of-our-own"])
+def test_keyterms_for_a_model_that_may_know_them_are_taken(model: str) -> None:
+    assert read({**KEY, "DEEPGRAM_MODEL": model, "DEEPGRAM_KEYTERMS": "Acme"}).keyterms == ("Acme",)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
