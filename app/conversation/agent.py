@@ -29,7 +29,8 @@ from app.conversation.mouth import Mouth
 from app.conversation.progress import Progress
 from app.conversation.record import CallRecord
 from app.conversation.reply import Purpose, Then, TurnReason
-from app.conversation.resumption import UNKNOWN_RESULT, Continued, KnownText
+from app.conversation.results import UNKNOWN_RESULT
+from app.conversation.resumption import Continued, KnownText
 from app.conversation.services import Services
 from app.conversation.speculation import Speculation
 from app.conversation.tools import END_CALL, TRANSFER_CALL, CallContext
@@ -334,10 +335,12 @@ class AgentSide:
 
     def tool_called(self, event: ToolCalled) -> None:
         """The reply asks for a tool."""
+        toolbox = self._services.toolbox
         if event.tool_call_id in self._interrupted:
             return  # it is on record
-        key = self._idempotency_key(event.turn, event.tool_call_id)
-        idempotent = self._services.toolbox.idempotent(event.name)
+        idempotent = toolbox.idempotent(event.name)
+        repeated = self._record.memory.key_of_repeat(event.name, event.arguments) if idempotent else None
+        key = repeated or self._idempotency_key(event.turn, event.tool_call_id)
         self._record.add_now(msgspec.structs.replace(event, idempotency_key=key, idempotent=idempotent))
 
     def tool_returned(self, event: ToolReturned) -> None:
@@ -351,7 +354,11 @@ class AgentSide:
             self._interrupted.remove(call.call_id)
             if not toolbox.idempotent(call.name):
                 return ToolResult(call.call_id, UNKNOWN_RESULT, failed=True)
-        key = self._idempotency_key(self.turns, call.call_id)
+        called = self._record.memory.tools.get(call.call_id)
+        key = called.idempotency_key if called is not None else ""
+        key = key or self._idempotency_key(self.turns, call.call_id)
+        if toolbox.hangs(call.name):
+            self._record.counters.count("tool_unavailable", tool=call.name)
         context = CallContext(offered.call_id, offered.caller, offered.called, offered.variables, key)
         began = self._clock.now()
         result = await toolbox.run(call, context)
