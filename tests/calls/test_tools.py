@@ -1,4 +1,4 @@
-"""Tools in a whole call: what the model is told of those that are cut off, and of those that hang."""
+"""Tools in a whole call: what the model is told of those that are cut off, and how long they may take."""
 
 import asyncio
 import threading
@@ -9,6 +9,7 @@ import pytest
 from app.calls.journal import ReplyEnded, ToolCalled, ToolReturned, decode, encode
 from app.conversation.memory import fold
 from app.conversation.results import CANCELLED_RESULT, UNKNOWN_RESULT
+from app.conversation.state import Floor
 from app.conversation.tools import MAX_LEFT_BEHIND, CallContext, Tool, Toolbox, tool
 from providers.base import CallerMessage, ReplyEvent, ReplyRequest, TextDelta, ToolCall, ToolResult
 from tests.calls.world import Call, World
@@ -116,7 +117,96 @@ def test_a_tool_that_may_not_be_run_twice_has_a_key_for_each_call() -> None:
     run(scene())
 
 
-# hanging
+# how long
+
+
+def working(takes_s: float, deadline_s: float) -> Tool:
+    @tool(deadline_s=deadline_s)
+    async def search() -> str:
+        """Search."""
+        await asyncio.sleep(takes_s)
+        return "found"
+
+    made: Tool = search
+    return made
+
+
+@pytest.mark.parametrize("said", ["", "Let me see."])
+@pytest.mark.parametrize("takes_s", [7.0, 7.9, 15.0, 19.5])
+def test_a_slow_tool_may_take_its_time_and_the_model_has_its_own_after_it(takes_s: float, said: str) -> None:
+    async def scene() -> None:
+        world = asking("search", said)
+        world.toolbox = Toolbox([working(takes_s, 20.0)])
+        async with world.call() as call:
+            await call.greeting()
+            world.llm.first_token_s = 2.0
+            call.line.speak(1.0)
+            await call.until_heard_out()
+            assert call.replies[1:] == [("completed", f'{said} It says "found".'.strip())]
+            assert len(call.events(ToolCalled)) == 1
+
+    run(scene())
+
+
+def test_a_tool_that_takes_too_long_is_over_at_its_deadline() -> None:
+    async def scene() -> None:
+        world = asking("search")
+        world.toolbox = Toolbox([working(60.0, 20.0)])
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: bool(call.events(ToolReturned)))
+            called, returned = call.events(ToolCalled)[0], call.events(ToolReturned)[0]
+            assert returned.failed and returned.at - called.at == pytest.approx(20.0, abs=0.1)
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING, within_s=3.0)
+            assert len(call.replies) == 1
+
+    run(scene())
+
+
+@pytest.mark.parametrize("said", ["", "Let me see."])
+def test_a_tool_that_ignores_its_deadline_does_not_keep_the_caller_waiting(said: str) -> None:
+    async def scene() -> None:
+        @tool(deadline_s=12.0)
+        async def stubborn() -> str:
+            """Take no notice of anything."""
+            until = world.clock.now() + 60.0
+            while world.clock.now() < until:
+                try:
+                    await asyncio.sleep(until - world.clock.now())
+                except asyncio.CancelledError:
+                    continue
+            return "late"
+
+        world = asking("stubborn", said)
+        world.toolbox = Toolbox([stubborn])
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: len(call.events(ReplyEnded)) == 3)
+            waited_s = call.events(ReplyEnded)[1].at - call.events(ToolCalled)[0].at
+            assert waited_s == pytest.approx(12.0 + (world.manners.stall_s if said else world.manners.think_s), abs=0.1)
+            assert call.replies[-1] == ("completed", world.manners.apology)
+
+    run(scene())
+
+
+def test_a_model_that_hangs_over_what_a_tool_returned_is_apologised_for() -> None:
+    async def scene() -> None:
+        world = asking("search")
+        world.toolbox = Toolbox([working(7.0, 20.0)])
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: bool(call.events(ToolCalled)))
+            world.llm.first_token_s = 60.0
+            await call.until_heard_out()
+            waited_s = call.events(ReplyEnded)[1].at - call.events(ToolReturned)[0].at
+            assert waited_s == pytest.approx(world.manners.think_s, abs=0.1)
+            await call.until(lambda: call.session.state.floor is Floor.LISTENING)
+            assert call.replies[-1] == ("completed", world.manners.apology)
+
+    run(scene())
 
 
 def test_a_tool_of_which_too_many_runs_hang_is_refused_and_counted() -> None:
