@@ -29,7 +29,8 @@ from app.conversation.mouth import Mouth
 from app.conversation.progress import Progress
 from app.conversation.record import CallRecord
 from app.conversation.reply import Purpose, Then, TurnReason
-from app.conversation.resumption import UNKNOWN_RESULT, Continued, KnownText
+from app.conversation.results import UNKNOWN_RESULT
+from app.conversation.resumption import Continued, KnownText
 from app.conversation.services import Services
 from app.conversation.speculation import Speculation
 from app.conversation.tools import END_CALL, TRANSFER_CALL, CallContext
@@ -96,6 +97,7 @@ class AgentSide:
         )
         self._lost_at, self._bridge = inf, ""
         self._interrupted: set[str] = set()  # tools that another process began and did not see the end of
+        self._tools_due_at = self._tools_returned_at = -inf  # of the reply in progress
         self._progress = Progress()
 
     @property
@@ -199,6 +201,7 @@ class AgentSide:
     def _begin(self, metrics: LatencyMetrics, number: int | None = None) -> Turn:
         self.end(TurnReason.CANCELLED)
         self.turns = number or self.turns + 1
+        self._tools_due_at = self._tools_returned_at = -inf
         turn = Turn(
             self.turns,
             pacer=self.mouth.pacer,
@@ -276,11 +279,18 @@ class AgentSide:
         if event is not None:
             self._record.add(event)
 
-    def stalled(self, since: float) -> bool:
-        """Nothing of the reply has been audible since then, and nobody works on more of it who has a deadline."""
+    def worked_at(self) -> float:
+        """When a tool of the reply in progress was last at work within its deadline: now, if one is."""
+        if self.turn is None:
+            return -inf
+        return min(self._clock.now(), self._tools_due_at) if self.turn.working else self._tools_returned_at
+
+    def active_at(self) -> float:
+        """When the reply was last audible, or will be as far as it is sent, or had a tool at work: now, if it has."""
         ledger = self.mouth.ledger
-        working = self.turn is not None and self.turn.working
-        return not (working or ledger.finish_expected_at() > since or ledger.sent < ledger.queued)
+        if ledger.sent < ledger.queued:
+            return self._clock.now()
+        return max(self.worked_at(), ledger.finish_expected_at())
 
     def mark_reached(self, name: str) -> None:
         """The far end confirms playback up to a mark."""
@@ -334,14 +344,18 @@ class AgentSide:
 
     def tool_called(self, event: ToolCalled) -> None:
         """The reply asks for a tool."""
+        toolbox = self._services.toolbox
+        self._tools_due_at = max(self._tools_due_at, self._clock.now() + toolbox.deadline_s(event.name))
         if event.tool_call_id in self._interrupted:
             return  # it is on record
-        key = self._idempotency_key(event.turn, event.tool_call_id)
-        idempotent = self._services.toolbox.idempotent(event.name)
+        idempotent = toolbox.idempotent(event.name)
+        repeated = self._record.memory.key_of_repeat(event.name, event.arguments) if idempotent else None
+        key = repeated or self._idempotency_key(event.turn, event.tool_call_id)
         self._record.add_now(msgspec.structs.replace(event, idempotency_key=key, idempotent=idempotent))
 
     def tool_returned(self, event: ToolReturned) -> None:
         """The tool's one result."""
+        self._tools_returned_at = self._clock.now()
         self._record.add_now(event)
 
     async def run_tool(self, call: ToolCall) -> ToolResult:
@@ -351,7 +365,11 @@ class AgentSide:
             self._interrupted.remove(call.call_id)
             if not toolbox.idempotent(call.name):
                 return ToolResult(call.call_id, UNKNOWN_RESULT, failed=True)
-        key = self._idempotency_key(self.turns, call.call_id)
+        called = self._record.memory.tools.get(call.call_id)
+        key = called.idempotency_key if called is not None else ""
+        key = key or self._idempotency_key(self.turns, call.call_id)
+        if toolbox.hangs(call.name):
+            self._record.counters.count("tool_unavailable", tool=call.name)
         context = CallContext(offered.call_id, offered.caller, offered.called, offered.variables, key)
         began = self._clock.now()
         result = await toolbox.run(call, context)

@@ -81,6 +81,9 @@ class SessionMemory:
     reply: ReplyInProgress | None = None
     tools: dict[str, ToolCalled] = field(default_factory=dict)
     """Tools of the reply in progress that have no result yet, by `tool_call_id`."""
+    cut_off: dict[str, ToolCalled] = field(default_factory=dict)
+    """Idempotent tools of replies that ended before there was a result, by `idempotency_key`; without those that were
+    called again."""
     half_said: str = ""
     """What the caller has said of a turn that has not ended."""
     digits: str = ""
@@ -124,6 +127,11 @@ class SessionMemory:
             return None
         said = " ".join(reply.said.split())
         return ReplyEnded(at, reply.turn, said, reply.heard, TurnReason.LOST.value, "estimated")
+
+    def key_of_repeat(self, name: str, arguments: Mapping[str, Any]) -> str | None:
+        """The `idempotency_key` of a tool call that was cut off, of which this is a repetition."""
+        cut_off = (key for key, tool in self.cut_off.items() if tool.name == name and tool.arguments == arguments)
+        return next(cut_off, None)
 
     def passing(self) -> list[JournalEvent]:
         """What the events that a journal does not keep in memory (`PASSING`) have left of themselves: the kept ones
@@ -206,7 +214,7 @@ class SessionMemory:
 
     def _reply_begun(self, event: ReplyBegun) -> None:
         self.turns = max(self.turns, event.turn)
-        self.tools.clear()
+        self._cut_off_tools()
         self.reply = ReplyInProgress(
             event.turn,
             event.purpose,
@@ -241,6 +249,7 @@ class SessionMemory:
     def _tool_called(self, event: ToolCalled) -> None:
         self.transcript.apply(event)
         self.tools[event.tool_call_id] = event
+        self.cut_off.pop(event.idempotency_key, None)
 
     def _tool_returned(self, event: ToolReturned) -> None:
         self.transcript.apply(event)
@@ -255,6 +264,12 @@ class SessionMemory:
             self.failures = 0
         self.turns = max(self.turns, event.turn)
         self.reply = None
+        self._cut_off_tools()
+
+    def _cut_off_tools(self) -> None:
+        for tool in self.tools.values():
+            if tool.idempotent and tool.idempotency_key:
+                self.cut_off[tool.idempotency_key] = tool
         self.tools.clear()
 
 

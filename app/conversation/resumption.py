@@ -21,12 +21,6 @@ from app.conversation.state import CallState, Floor, Phase
 from app.telemetry.latency import LatencyMetrics
 from providers.base import LanguageModel, ReplyCompleted, ReplyEvent, ReplyRequest, TextDelta, ToolCall
 
-UNKNOWN_RESULT = (
-    "unknown: the line broke while this tool worked, so it is not known whether it did. Do not call it again without "
-    "asking the caller; check first if you can."
-)
-"""What the model is told of a tool that may not be run twice."""
-
 
 @dataclass(frozen=True, slots=True)
 class GoOn:

@@ -12,6 +12,7 @@ import contextvars
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import structlog
@@ -340,14 +341,25 @@ class CallSession:
                 self.end("time is up")
 
     def _floor_expired(self) -> None:
-        if self.state.floor is Floor.SPEAKING and not self._agent.stalled(self._clock.now() - self._manners.stall_s):
-            self._time.go_on_speaking()
+        if (silent_until := self._reply_due_by()) > self._clock.now():
+            self._time.go_on_replying(silent_until)
         elif self.state.floor is Floor.LISTENING and self._courtesies.patience_is_over:
             self._courtesies.request_goodbye(self._manners.goodbye, "caller silent")
         else:
             if self.state.floor is Floor.INTERRUPTED:
                 self._caller.ear.take_words()  # whatever it was, it is over: the next speech is judged by itself
             self.dispatch(Event.FLOOR_EXPIRED)
+
+    def _reply_due_by(self) -> float:
+        """Until when the reply in progress may be silent: tools have deadlines of their own, and so has who uses their
+        results. Minus infinity if none is due."""
+        match self.state.floor:
+            case Floor.SPEAKING:
+                return self._agent.active_at() + self._manners.stall_s
+            case Floor.THINKING:
+                return self._agent.worked_at() + self._manners.think_s
+            case _:
+                return -inf
 
     def deadline_moved(self) -> None:
         """Look at the deadlines again."""

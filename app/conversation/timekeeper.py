@@ -63,6 +63,6 @@ class Timekeeper:
         """It was noise: his silence goes on being counted where it was, noise cannot reset it."""
         self.table.set("floor", max(self._silence_ends_at, self._clock.now()))
 
-    def go_on_speaking(self) -> None:
-        """The reply is not over, and may pause for so long again."""
-        self.table.set("floor", self._clock.now() + self._manners.stall_s)
+    def go_on_replying(self, silent_until: float) -> None:
+        """The reply is not over, and may be silent for so long."""
+        self.table.set("floor", silent_until)

@@ -2,7 +2,8 @@
 
 A tool is a Python function under `@tool`. Its name, docstring and annotated parameters are what the model sees; a
 parameter annotated `CallContext` is filled in by the bridge and stays unseen. Whatever it returns is told to the model
-as JSON. A failure is a result too: the model is told, the caller hears an answer, the call goes on.
+as JSON. A failure is a result too: the model is told, the caller hears an answer, the call goes on. A wait can be cut
+off, by a deadline or by the caller; what the tool does meanwhile cannot, and nobody claims that it was not done.
 """
 
 import asyncio
@@ -12,16 +13,23 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pydantic
+import structlog
 
+from app.conversation.results import NOBODY_KNOWS, encoded
+from app.conversation.threads import ToolThreads
 from providers.base import ToolCall, ToolResult, ToolSpec
-from telephony.clock import Clock
+from telephony.clock import Clock, LoopClock
 
 DEFAULT_DEADLINE_S = 8.0
+MAX_LEFT_BEHIND = 4
+"""A tool of which so many runs have outlived their deadline and still hang is not asked again until one is over."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,8 @@ class CallContext:
     called: str
     variables: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str = ""
-    """The same each time this very tool call is run; only a tool that is `idempotent` is ever run twice."""
+    """The same each time this very tool call is run, also when the model repeats what was cut off before it had a
+    result. Only a tool that is `idempotent` is ever run twice without the model being warned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +69,16 @@ class Tool:
     _function: Callable[..., Any]
     _arguments: type[pydantic.BaseModel]
     _context_parameter: str | None
+    _threads: ToolThreads = field(compare=False)
+
+    @property
+    def hangs(self) -> bool:
+        """So many of its runs hang that it is not to be asked."""
+        return self._threads.left_behind() >= MAX_LEFT_BEHIND
 
     async def run(self, arguments: Mapping[str, Any], context: CallContext) -> Any:
-        """The function's value. Synchronous functions run in a thread, so that they cannot hold up a call.
+        """The function's value. Synchronous functions run in threads of their own, so that they can hold up neither a
+        call nor each other.
 
         Raises `pydantic.ValidationError` for arguments of the wrong type (the model's fault), `TimeoutError` at the
         deadline, and whatever the function raises.
@@ -71,10 +87,12 @@ class Tool:
         keywords = {name: getattr(valid, name) for name in type(valid).model_fields}
         if self._context_parameter:
             keywords[self._context_parameter] = context
-        async with asyncio.timeout(self.deadline_s):
+        due_at = LoopClock().now() + self.deadline_s
+        async with asyncio.timeout_at(due_at):
             if inspect.iscoroutinefunction(self._function):
                 return await self._function(**keywords)
-            return await asyncio.to_thread(self._function, **keywords)
+            value = await self._threads.run(partial(self._function, **keywords), due_at)
+            return await value if inspect.isawaitable(value) else value
 
 
 def tool(
@@ -82,8 +100,8 @@ def tool(
 ) -> Any:
     """Make a function a tool: `@tool`, or `@tool(deadline_s=2)`. Raises `ToolSetupError` when it cannot be one.
 
-    A tool whose process dies while it works is run again by the next one if it is `idempotent`; of any other the model
-    is told that nobody knows whether it was done.
+    A tool whose process dies while it works is run again by the next one if it is `idempotent`, and one that the caller
+    interrupts may be called again; of any other the model is told that nobody knows whether it was done.
     """
     if function is None:
         return lambda decorated: tool(decorated, deadline_s=deadline_s, idempotent=idempotent)
@@ -105,7 +123,8 @@ def tool(
     arguments = pydantic.create_model(name, **fields)
     schema = arguments.model_json_schema()
     schema.pop("title", None)
-    return Tool(ToolSpec(name, description, schema), deadline_s, idempotent, function, arguments, context_parameter)
+    spec, threads = ToolSpec(name, description, schema), ToolThreads(name)
+    return Tool(spec, deadline_s, idempotent, function, arguments, context_parameter, threads)
 
 
 class Toolbox:
@@ -143,20 +162,34 @@ class Toolbox:
         tool = self._tools.get(name)
         return tool is not None and tool.idempotent
 
+    def deadline_s(self, name: str) -> float:
+        """How long the tool may take; one that there is not takes no time."""
+        tool = self._tools.get(name)
+        return 0.0 if tool is None else tool.deadline_s
+
+    def hangs(self, name: str) -> bool:
+        """The tool is not available: too many of its runs hang."""
+        tool = self._tools.get(name)
+        return tool is not None and tool.hangs
+
     async def run(self, call: ToolCall, context: CallContext) -> ToolResult:
         """The one result of a call. Never raises but for cancellation: a failing tool is a failed result."""
         tool = self._tools.get(call.name)
         if tool is None:
             return ToolResult(call.call_id, f"there is no tool named {call.name}", failed=True)
+        if tool.hangs:
+            _log.warning("tool hangs", tool=call.name, call_id=context.call_id, runs=MAX_LEFT_BEHIND)
+            return ToolResult(call.call_id, f"{call.name} is not available right now; nothing was done", failed=True)
         try:
             value = await tool.run(call.arguments, context)
-            return ToolResult(call.call_id, msgspec.json.encode(value).decode())
         except TimeoutError:
-            return ToolResult(call.call_id, f"{call.name} took longer than {tool.deadline_s:g} s", failed=True)
+            overdue = f"{call.name} took longer than {tool.deadline_s:g} s, so {NOBODY_KNOWS}"
+            return ToolResult(call.call_id, overdue, failed=True)
         except pydantic.ValidationError as error:
             return ToolResult(call.call_id, f"wrong arguments: {error}", failed=True)
         except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is its result, not our crash
             return ToolResult(call.call_id, f"{call.name} failed: {error}", failed=True)
+        return ToolResult(call.call_id, encoded(value))
 
 
 END_CALL = ToolSpec(

@@ -1,16 +1,16 @@
 """What was said: the third truth of a call. A fold over the journal, and the context that a model gets.
 
 The agent's part holds only what the caller *heard*. A reply that nobody heard a word of never happened; a tool that
-ran did, and every tool call in the context has exactly one result, also when its reply was interrupted.
+ran did, and every tool call in the context has exactly one result, also when its reply was interrupted: of a tool that
+was cut off at work, that nobody knows, unless it does its work once however often it is called.
 """
 
 from dataclasses import dataclass, field
 
 from app.calls.journal import CallerSaid, JournalEvent, ReplyEnded, ToolCalled, ToolReturned, TransferFailed
+from app.conversation.results import CANCELLED_RESULT, UNKNOWN_RESULT
 from app.conversation.tools import TRANSFER_CALL
 from providers.base import AgentMessage, CallerMessage, Message, ToolCall, ToolResult
-
-CANCELLED_RESULT = "cancelled: the caller interrupted before there was a result"
 
 
 @dataclass(slots=True)
@@ -20,6 +20,16 @@ class _Part:
     said: str
     calls: list[ToolCall] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
+    repeatable: set[str] = field(default_factory=set)
+    """Calls of tools that are idempotent."""
+
+    def result(self, call: ToolCall) -> ToolResult:
+        """The one result of a call."""
+        for result in self.results:
+            if result.call_id == call.call_id:
+                return result
+        cut_off = CANCELLED_RESULT if call.call_id in self.repeatable else UNKNOWN_RESULT
+        return ToolResult(call.call_id, cut_off, failed=True)
 
 
 class Transcript:
@@ -71,6 +81,8 @@ class Transcript:
         if not self._parts or self._parts[-1].results or event.said:
             self._parts.append(_Part(event.said))
         self._parts[-1].calls.append(ToolCall(event.tool_call_id, event.name, event.arguments))
+        if event.idempotent:
+            self._parts[-1].repeatable.add(event.tool_call_id)
 
     def _tool_returned(self, event: ToolReturned) -> None:
         for part in self._parts:
@@ -108,9 +120,7 @@ def _parts_as_messages(parts: list[_Part], heard_words: int | None) -> list[Mess
         interrupted = len(heard) < len(words)
         if heard or part.calls:
             messages.append(AgentMessage(" ".join(heard), interrupted, tuple(part.calls)))
-        answered = {result.call_id: result for result in part.results}
-        for call in part.calls:
-            messages.append(answered.get(call.call_id, ToolResult(call.call_id, CANCELLED_RESULT, failed=True)))
+        messages += [part.result(call) for call in part.calls]
     return messages
 
 

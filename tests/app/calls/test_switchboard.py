@@ -11,7 +11,7 @@ from app.calls.recovery import RecoverySettings
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from app.calls.store.memory import MemoryStore
-from app.conversation.resumption import UNKNOWN_RESULT
+from app.conversation.results import UNKNOWN_RESULT
 from app.conversation.state import Floor, Phase
 from app.conversation.tools import CallContext, Toolbox, tool
 from providers.base import AgentMessage, CallerMessage, ReplyRequest, TextDelta, ToolCall, ToolResult

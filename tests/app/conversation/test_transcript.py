@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,8 @@ from app.calls.journal import (
     ToolReturned,
     TransferFailed,
 )
-from app.conversation.transcript import CANCELLED_RESULT, Transcript
+from app.conversation.results import CANCELLED_RESULT, UNKNOWN_RESULT
+from app.conversation.transcript import Transcript
 from providers.base import AgentMessage, CallerMessage, ToolCall, ToolResult
 
 WORDS = st.lists(st.sampled_from("we are open on Monday then".split()), max_size=5)
@@ -130,10 +132,20 @@ def test_the_tool_of_a_reply_that_nobody_heard_did_happen() -> None:
     )
 
 
-def test_a_tool_without_a_result_is_told_as_cancelled() -> None:
-    assert Transcript.fold([called("a", "Let me see."), ended("Let me see.", "Let me")]).messages() == (
+@pytest.mark.parametrize(("idempotent", "told"), [(False, UNKNOWN_RESULT), (True, CANCELLED_RESULT)])
+def test_of_a_tool_that_was_cut_off_nobody_knows_unless_it_does_its_work_once(idempotent: bool, told: str) -> None:
+    begun = msgspec.structs.replace(called("a", "Let me see."), idempotent=idempotent)
+    assert Transcript.fold([begun, ended("Let me see.", "Let me")]).messages() == (
         AgentMessage("Let me", True, (CALL,)),
-        ToolResult("a", CANCELLED_RESULT, failed=True),
+        ToolResult("a", told, failed=True),
+    )
+
+
+def test_of_two_tools_side_by_side_the_one_that_returned_has_its_result() -> None:
+    journal = [called("a"), called("b"), returned("b"), ended("", "")]
+    assert Transcript.fold(journal).messages()[1:] == (
+        ToolResult("a", UNKNOWN_RESULT, failed=True),
+        ToolResult("b", "free"),
     )
 
 
