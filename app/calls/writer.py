@@ -9,7 +9,7 @@ again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +47,10 @@ _AT_ONCE = 500
 _RETRY_S = (0.25, 2.0)
 """The first wait after a failure, and the longest: whose calls have no lease must be quicker than who looks for calls
 that nobody carries (`app.calls.lost_calls`)."""
+_SETTLE_S = 5.0
+"""For which `settle` keeps its caller at most: more than any store's deadline."""
+_PAUSE_S = 0.001
+"""Between two rounds of storing what is asked for at once."""
 _SWEEP_EVERY_S = 300.0
 
 log = structlog.get_logger()
@@ -260,10 +264,13 @@ class JournalWriter:
 
     async def finish(self) -> None:
         """Store what is left, as far as the store takes it; for the end of the process."""
-        while len(self):
-            if not await self.flush():
+        deadline = self._clock.now() + _SETTLE_S
+        while (left := len(self)) > 0:
+            stored = await self.flush()
+            if not stored or (self._clock.now() >= deadline and len(self) >= left):
                 log.error("journals are lost", events=len(self))
                 return
+            await self._pause(self._logs.values(), deadline)
 
     async def flush(self) -> bool:
         """Store what has happened; False: the store did not take it, it is kept for the next time."""
@@ -285,11 +292,21 @@ class JournalWriter:
         return True
 
     async def settle(self, call_id: str) -> bool:
-        """Return when everything that has happened in this call is stored; False: it cannot be for now."""
+        """Return when everything that has happened in this call is stored; False: it cannot be for now, which is known
+        within `_SETTLE_S` and a write."""
+        deadline = self._clock.now() + _SETTLE_S
         while (entry := self._logs.get(call_id)) is not None and (entry.waiting or entry.batch is not None):
-            if not await self.flush():
+            if self._clock.now() >= deadline or not await self.flush():
                 return False
+            await self._pause((entry,), deadline)
         return True
+
+    async def _pause(self, entries: Iterable[_Log], deadline: float) -> None:
+        """Between two rounds: others run, always, and leases that are on their way arrive, unless it is too late."""
+        claims = [entry.claim for entry in entries if entry.claim is not None and not entry.claim.done()]
+        if claims:
+            await asyncio.wait(claims, timeout=max(0.0, deadline - self._clock.now()))
+        await self._clock.sleep_until(self._clock.now() + _PAUSE_S)
 
     def _failed(self, failure: StoreError) -> None:
         first_s, longest_s = _RETRY_S

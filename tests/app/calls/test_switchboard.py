@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from app.calls.errors import TokenRejected
-from app.calls.journal import CallEnded, CallerSaid, CallTakenOver, JournalEvent, ReplyEnded, ReplyHeard, ToolCalled
+from app.calls.journal import (
+    CallEnded,
+    CallerSaid,
+    CallTakenOver,
+    JournalEvent,
+    LegDetached,
+    ReplyEnded,
+    ReplyHeard,
+    ToolCalled,
+)
 from app.calls.recovery import RecoverySettings
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
@@ -641,6 +650,22 @@ def test_a_store_that_hangs_keeps_no_caller_waiting_and_learns_of_the_call_when_
             lease = first.writer.lease("CA1")
             assert lease is not None and lease.fence == 1
             assert first.session() is not None
+
+    run(scene())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("answers_again", [True, False])
+def test_a_caller_who_is_gone_before_the_store_has_answered_stops_nothing_else(answers_again: bool) -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first = await here.start("first", a_world())
+            first.wire.running.clear()
+            line = await here.ring(first)
+            line.drop()
+            await asyncio.sleep(1.0 if answers_again else 30.0)
+            first.wire.running.set()
+            assert of(await here.journal(), LegDetached)
 
     run(scene())
 

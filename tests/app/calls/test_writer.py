@@ -8,6 +8,7 @@ import pytest
 
 from app.calls import writer as written
 from app.calls.archive import CallArchive
+from app.calls.asking import Claim
 from app.calls.books import Left
 from app.calls.journal import (
     CallAnswered,
@@ -87,7 +88,7 @@ class Desk:
         self.lost: list[tuple[str, StoreError]] = []
         self.writer.on_lost = lambda call_id, why: self.lost.append((call_id, why))
 
-    def call(self, call_id: str = "CA1", lease: Lease | None = None) -> Call:
+    def call(self, call_id: str = "CA1", lease: Claim | None = None) -> Call:
         call = Call(call_id, Journal())
         self.writer.begin(call, call.journal, lease)
         call.journal.append(answered(call_id))
@@ -427,5 +428,65 @@ def test_at_the_end_everything_is_stored_that_the_store_takes() -> None:
         desk.store.gone = True
         await desk.writer.finish()
         assert len(desk.writer) == 1
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_who_settles_a_call_waits_for_its_lease_that_is_on_its_way_but_not_for_ever() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        claim: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        desk.call(lease=claim)
+        began = desk.clock.now()
+        assert not await desk.writer.settle("CA1")
+        assert 2.0 < desk.clock.now() - began < 10.0
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(desk.writer.settle("CA1"))
+            await asyncio.sleep(1.0)
+            assert not settling.done()
+            claim.set_result(await desk.store.acquire("CA1", "us", 60.0))
+            assert await settling
+        assert await desk.stored() == [answered("CA1")]
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_at_the_end_a_lease_that_does_not_come_is_given_up_and_the_rest_is_stored() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.call("CA1", asyncio.get_running_loop().create_future())
+        desk.call("CA2")
+        began = desk.clock.now()
+        await desk.writer.finish()
+        assert desk.clock.now() - began < 10.0
+        assert len(desk.writer) == 1 and await desk.stored("CA2") == [answered("CA2")]
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_a_store_that_takes_nothing_and_says_nothing_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.call()
+        ticks = 0
+
+        async def forgetful(batches: Iterable[Batch]) -> tuple[FencedOff | Forgotten, ...]:
+            return tuple(Forgotten(batch.call_id) for batch in batches)
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.1)
+                ticks += 1
+
+        monkeypatch.setattr(desk.store, "append", forgetful)
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(tick())
+            assert not await desk.writer.settle("CA1")
+            assert ticks > 10
+            ticking.cancel()
 
     run(scene())
