@@ -1,7 +1,7 @@
 """What must not be torn apart, as Lua scripts that Redis runs by itself; times are its own, in milliseconds.
 
 Keys are handed in whole, except those that a script only finds by looking (`PRESENT` and `TAKE` need none). All belong
-to one server: Redis Cluster, which spreads keys, is not supported.
+to one server: Redis Cluster, which spreads keys, is refused (`StoreMisconfigured`).
 """
 
 from hashlib import sha1
