@@ -3,8 +3,8 @@
 One task for all calls of a process. Several times a second it asks each call how far its reply is, and hands everything
 that has happened since to the store in one go. A store that is slow or gone holds up nothing but this task: events wait
 here, up to a bound for the process; beyond it a call's events are counted instead of kept, and when the store is back
-its journal says how many are missing. A store that has forgotten a call (Redis, restarted empty) is told all of it
-again.
+its journal says how many are missing. A store that has forgotten a call, or the end of what it knew of it (Redis, that
+came back empty or as it was before), is told all of it again.
 """
 
 import asyncio
@@ -95,6 +95,8 @@ class _Log:
     first: int = 0
     """The number of the next entry."""
     waiting: deque[JournalEvent] = field(default_factory=deque)
+    anew: bool = False
+    """The next batch is the first of those that replace what the store has of the call."""
     batch: Batch | None = None
     """What is being stored, and is stored again until that is known to have worked."""
     storing: tuple[JournalEvent, ...] = ()
@@ -146,7 +148,7 @@ class JournalWriter:
         written, and what comes."""
         entry = _Log(call.call_id, journal, call, lambda: None)
         if left is not None:
-            entry.first, entry.above, entry.owners = left.stored, left.above, left.owners
+            entry.first, entry.above, entry.owners, entry.anew = left.stored, left.above, left.owners, left.anew
             entry.waiting.extend(left.waiting)
             self._waiting += len(left.waiting)
         if isinstance(lease, Lease):
@@ -178,7 +180,8 @@ class JournalWriter:
         if entry.lost:
             self._tell_gap(entry, entry.lost_since)
         above = max(entry.above, entry.lease.fence if entry.lease is not None else 0)
-        left = Left(entry.first, (*entry.storing, *entry.waiting), above, entry.owners | {self._owner})
+        waiting = (*entry.storing, *entry.waiting)
+        left = Left(entry.first, waiting, above, entry.owners | {self._owner}, entry.anew)
         self.forget(call_id)
         return left
 
@@ -195,6 +198,13 @@ class JournalWriter:
     def leases(self) -> tuple[Lease, ...]:
         """What is to be renewed."""
         return tuple(entry.lease for entry in self._logs.values() if entry.lease is not None and not entry.ended)
+
+    def rewrite(self, call_id: str) -> None:
+        """The store has forgotten this call, which it need not say when the next event is stored: there may be none for
+        a while, and until then nobody owns the call."""
+        entry = self._logs.get(call_id)
+        if entry is not None and entry.lease is not None and not entry.ended:
+            self._begin_again(entry)
 
     def __len__(self) -> int:
         """Events that are not stored yet."""
@@ -370,6 +380,7 @@ class JournalWriter:
             card,
             caller_key,
             ended=entry.ended and not entry.waiting,
+            anew=entry.anew,
         )
         return entry.batch
 
@@ -384,7 +395,7 @@ class JournalWriter:
             match refused.get(batch.call_id):
                 case None:
                     entry.first += len(batch.entries)
-                    entry.batch, entry.storing = None, ()
+                    entry.batch, entry.storing, entry.anew = None, (), False
                     if batch.ended:
                         self.forget(batch.call_id)
                     elif entry.lost:
@@ -395,11 +406,11 @@ class JournalWriter:
                     self._lose(batch.call_id, refusal)
 
     def _begin_again(self, entry: _Log) -> None:
-        """The store knows nothing of the call any more: tell it everything that is still known here."""
+        """The store knows nothing of the call any more, or not the latest: tell it everything that is known here."""
         log.warning("the store has forgotten a call, which is written again", call_id=entry.call_id)
         self._counters.count("journals_rewritten")
-        entry.above, entry.lease = entry.lease.fence if entry.lease else 0, None
-        entry.batch, entry.storing, entry.first, entry.card_new = None, (), 0, True
+        entry.above, entry.lease = max(entry.above, entry.lease.fence if entry.lease else 0), None
+        entry.batch, entry.storing, entry.first, entry.anew, entry.card_new = None, (), 0, True, True
         self._waiting += len(entry.journal.events) - len(entry.waiting)
         entry.waiting = deque(entry.journal.events)
 

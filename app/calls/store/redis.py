@@ -72,7 +72,7 @@ class RedisStore:
         return (
             scripts.APPEND,
             [*keys, self._key("caller", batch.caller_key)],
-            [*known, int(batch.ended), keep_ms, *batch.entries],
+            [*known, int(batch.ended), keep_ms, int(batch.anew), *batch.entries],
         )
 
     async def read(self, call_id: str, after: int = -1) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,6 +20,7 @@ from app.calls.journal import (
     JournalEvent,
     JournalGap,
     ReplyHeard,
+    encode,
 )
 from app.calls.redaction import Private
 from app.calls.seal import Seal
@@ -322,6 +324,89 @@ def test_a_store_that_has_forgotten_a_call_is_told_all_of_it_again() -> None:
         (after,) = desk.writer.leases()
         assert after.fence == before.fence + 1
         assert [card.call_id for card in await CallArchive(desk.store).calls()] == ["CA1"]
+
+    run(scene())
+
+
+def test_a_store_that_came_back_as_it_was_before_is_told_all_of_the_call_anew() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        for number in range(1, 30):  # of which the journal keeps none
+            call.journal.append(ReplyHeard(0.5, number, 100, 1))
+        await desk.writer.flush()
+        past = deepcopy(desk.store._calls)
+        call.journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        for event in said(2, 3):
+            call.journal.append(event)
+            await desk.writer.flush()
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+        call.journal.append(CallEnded(4.0, "done"))
+        await desk.writer.flush()
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3), CallEnded(4.0, "done")]
+        assert (await CallArchive(desk.store).calls())[0].ended and not desk.lost
+
+    run(scene())
+
+
+def test_what_is_written_anew_is_so_once_though_the_stores_answer_was_lost() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        await desk.writer.flush()
+        past = deepcopy(desk.store._calls)
+        call.journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        call.journal.append(said(2)[0])
+        await desk.writer.flush()  # which tells that it was forgotten
+        desk.store.answer_is_lost = True
+        assert not await desk.writer.flush()
+        desk.store.answer_is_lost = False
+        call.journal.append(said(3)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+        assert [batch.anew for (batch,) in desk.store.batches[-3:]] == [True, True, False]
+
+    run(scene())
+
+
+def test_a_live_call_is_kept_when_the_store_remembers_only_its_owner_before() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        theirs = await desk.store.acquire("CA1", "them", 60.0)
+        await desk.store.append([Batch("CA1", theirs.fence, 0, (encode(answered("CA1")),))])
+        past = deepcopy(desk.store._calls)
+        ours = await desk.store.acquire("CA1", "us", 60.0, over=theirs.fence)
+        journal = Journal(await desk.stored())
+        desk.writer.begin(Call("CA1", journal), journal, ours, left=Left(1))
+        journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        journal.append(said(2)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2)]
+        assert not desk.lost and desk.writer.lease("CA1") == Lease("CA1", "us", ours.fence + 1)
+
+    run(scene())
+
+
+def test_a_call_that_is_left_while_it_is_written_anew_is_written_anew_by_the_next() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        call.journal.append(ReplyHeard(0.5, 1, 100, 1))
+        await desk.writer.flush()
+        desk.writer.rewrite("CA1")
+        left = desk.writer.leave("CA1")
+        assert left is not None and left.anew
+        desk.writer.begin(call, call.journal, left=left)
+        call.journal.append(said(1)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1)]
 
     run(scene())
 

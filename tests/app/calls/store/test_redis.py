@@ -47,6 +47,31 @@ def test_a_server_that_was_restarted_empty_has_forgotten_and_takes_everything_ag
     asyncio.run(scene())
 
 
+def test_a_server_that_was_restarted_with_an_old_file_is_told_what_it_missed(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with RedisServer(tmp_path) as server:
+            async with RedisStore(server.url, CLOCK) as store:
+                lease = await store.acquire("CA1", "them", 60.0)
+                await store.append([Batch("CA1", lease.fence, 0, (b"one", b"passing"), b"card")])
+                await store._redis.ask("SAVE")
+                lease = await store.acquire("CA1", "us", 60.0, over=lease.fence)
+                await store.append([Batch("CA1", lease.fence, 2, (b"two", b"three"))])
+                server.stop()
+                server.start()
+                (refused,) = await store.append([Batch("CA1", lease.fence, 4, (b"four",))])
+                assert isinstance(refused, Forgotten)
+                again = await store.acquire("CA1", "us", 60.0, above=lease.fence)
+                entries = (b"one", b"two", b"three", b"four")
+                for _ in range(2):
+                    assert await store.append([Batch("CA1", again.fence, 0, entries, b"card", anew=True)]) == ()
+                assert await store.append([Batch("CA1", again.fence, 4, (b"five",))]) == ()
+                # the first attempt, over a connection that was given up, and is heard after all
+                assert await store.append([Batch("CA1", again.fence, 0, entries, b"card", anew=True)]) == ()
+                assert await store.read("CA1") == (*entries, b"five")
+
+    asyncio.run(scene())
+
+
 def test_hundreds_who_ask_at_once_wait_for_a_connection(tmp_path: Path) -> None:
     async def scene() -> None:
         with RedisServer(tmp_path) as server:
@@ -234,7 +259,7 @@ def test_a_script_that_an_older_replica_refuses_counts_as_well() -> None:
 @pytest.mark.parametrize("slots", [(), ("ADDSLOTSRANGE", 0, 16383)])
 def test_a_cluster_is_refused_with_the_settings_name(tmp_path: Path, slots: tuple[object, ...]) -> None:
     async def scene() -> None:
-        with RedisServer(tmp_path, "--cluster-enabled", "yes") as server:
+        with RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server:
             async with RedisStore(server.url, CLOCK) as store:
                 if slots:
                     await store._redis.ask("CLUSTER", *slots)
