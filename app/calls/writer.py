@@ -52,6 +52,8 @@ _SETTLE_S = 5.0
 _PAUSE_S = 0.001
 """Between two rounds of storing what is asked for at once."""
 _SWEEP_EVERY_S = 300.0
+_SWEEP_ON_S = 2.0
+"""After a sweep that left something."""
 
 log = structlog.get_logger()
 
@@ -424,7 +426,8 @@ class JournalWriter:
             return
         self._sweep_at = self._clock.now() + _SWEEP_EVERY_S
         try:
-            await self._store.sweep()
+            if await self._store.sweep():
+                self._sweep_at = self._clock.now() + _SWEEP_ON_S
         except StoreError as failure:
             self._failed(failure)
 

@@ -100,9 +100,9 @@ class JournalStore(Protocol):
         """One call as the list shows it."""
         ...
 
-    async def sweep(self) -> int:
-        """Forget what was kept long enough since it ended, or was abandoned; answers how many calls. Perhaps not all
-        at once: to be repeated now and then."""
+    async def sweep(self) -> bool:
+        """Forget what was kept long enough since it ended, or was abandoned; to be repeated now and then. True: that
+        was not all, to be repeated soon."""
         ...
 
 

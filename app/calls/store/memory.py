@@ -100,7 +100,7 @@ class MemoryStore:
         call = self._calls.get(call_id)
         return _stored(call) if call else None
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         before = self._now() - self._keep_s
         old = [
             call_id
@@ -110,7 +110,7 @@ class MemoryStore:
         for call_id in old:
             del self._calls[call_id]
         self._used = {token: until for token, until in self._used.items() if until > self._now()}
-        return len(old)
+        return False
 
     # leases
 

@@ -59,7 +59,7 @@ APPEND = (
     + """
 local call, journal, calls, leases, caller = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, fence, first, card, key, ended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local keep, anew = ARGV[7], ARGV[8]
+local keep, anew, live = ARGV[7], ARGV[8], tonumber(ARGV[9])
 local known = redis.call('HMGET', call, 'fence', 'began', 'anew')
 if not known[1] or tonumber(known[1]) < tonumber(fence) then return {'forgotten'} end
 if known[1] ~= fence then return {'fenced', tonumber(known[1])} end
@@ -70,8 +70,8 @@ if anew == '1' and known[3] ~= fence then
 end
 local length = redis.call('XLEN', journal)
 if first > length then return {'forgotten'} end
-for index = 9 + length - first, #ARGV do
-    redis.call('XADD', journal, string.format('%d-0', first + index - 8), 'entry', ARGV[index])
+for index = 10 + length - first, #ARGV do
+    redis.call('XADD', journal, string.format('%d-0', first + index - 9), 'entry', ARGV[index])
 end
 local began = known[2]
 if not began then
@@ -83,6 +83,7 @@ if card ~= '' then
     redis.call('ZADD', calls, began, id)
 end
 if key ~= '' then
+    redis.call('ZREMRANGEBYSCORE', caller, '-inf', '(' .. now - live)
     redis.call('ZADD', caller, began, id)
     redis.call('PEXPIRE', caller, keep)
 end

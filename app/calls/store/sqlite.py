@@ -109,17 +109,17 @@ class SqliteStore:
         row = await self._file.read(lambda db: db.execute(query, (call_id,)).fetchone())
         return StoredCall(call_id, row[0], row[1], row[2] is not None) if row else None
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         now = self._now()
 
-        def work(db: sqlite3.Connection) -> int:
+        def work(db: sqlite3.Connection) -> bool:
             query = "SELECT call_id FROM calls WHERE coalesce(ended_at, lease_until) <= ? LIMIT ?"
             old = db.execute(query, (now - self._keep_s, _SWEPT_AT_ONCE)).fetchall()
             db.executemany("DELETE FROM entries WHERE call_id = ?", old)
             db.executemany("DELETE FROM calls WHERE call_id = ?", old)
             for table in ("used", "messages", "present"):
                 db.execute(f"DELETE FROM {table} WHERE until <= ?", (now,))
-            return len(old)
+            return len(old) == _SWEPT_AT_ONCE
 
         return await self._file.write(work)
 

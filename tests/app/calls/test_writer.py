@@ -501,6 +501,29 @@ def test_a_call_that_cannot_be_read_is_listed_as_such() -> None:
     run(scene())
 
 
+def test_what_was_kept_long_enough_goes_as_fast_as_it_comes() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        left, swept_at = 10, []
+
+        async def sweep() -> bool:
+            nonlocal left
+            left = max(0, left - 1)
+            swept_at.append(desk.clock.now())
+            return left > 0
+
+        desk.store.sweep = sweep  # type: ignore[method-assign]
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            await asyncio.sleep(60.0)
+            assert left == 0 and len(swept_at) == 10
+            await asyncio.sleep(300.0)
+            assert len(swept_at) == 11
+            task.cancel()
+
+    run(scene())
+
+
 def test_at_the_end_everything_is_stored_that_the_store_takes() -> None:
     async def scene() -> None:
         desk = Desk()

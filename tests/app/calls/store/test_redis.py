@@ -72,6 +72,37 @@ def test_a_server_that_was_restarted_with_an_old_file_is_told_what_it_missed(tmp
     asyncio.run(scene())
 
 
+def test_who_keeps_calling_has_no_more_calls_in_his_list_than_are_kept(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with RedisServer(tmp_path) as server:
+            async with RedisStore(server.url, CLOCK, keep_s=60.0) as store:
+                index = store._key("caller", "anna")
+                long_ago = int(CLOCK.today().timestamp() * 1000) - 2 * 3_600_000
+                await store._redis.ask("ZADD", index, *(x for n in range(500) for x in (long_ago + n, f"old {n}")))
+                for call_id in ("CA1", "CA2"):
+                    lease = await store.acquire(call_id, "us", 60.0)
+                    await store.append([Batch(call_id, lease.fence, 0, (b"one",), b"card", caller_key="anna")])
+                    await store.append([Batch(call_id, lease.fence, 1, (), b"card", caller_key="anna", ended=True)])
+                assert sorted(await store._redis.ask("ZRANGE", index, 0, -1)) == [b"CA1", b"CA2"]
+                assert len(await store.calls(caller_key="anna")) == 2
+
+    asyncio.run(scene())
+
+
+def test_a_sweep_of_many_calls_takes_several_rounds_and_says_so(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with RedisServer(tmp_path) as server:
+            async with RedisStore(server.url, CLOCK) as store:
+                lease = await store.acquire("CA1", "us", 60.0)
+                await store.append([Batch("CA1", lease.fence, 0, (b"one",), b"card")])
+                index = store._key("calls")
+                await store._redis.ask("ZADD", index, *(x for n in range(1200) for x in (n, f"expired {n}")))
+                assert [await store.sweep() for _ in range(4)] == [True, True, False, False]
+                assert await store._redis.ask("ZRANGE", index, 0, -1) == [b"CA1"]
+
+    asyncio.run(scene())
+
+
 def test_hundreds_who_ask_at_once_wait_for_a_connection(tmp_path: Path) -> None:
     async def scene() -> None:
         with RedisServer(tmp_path) as server:

@@ -132,6 +132,17 @@ def test_a_file_that_was_restored_while_a_call_was_live_is_told_what_it_missed(t
     asyncio.run(scene())
 
 
+def test_a_sweep_of_many_calls_takes_several_rounds_and_says_so(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with SqliteStore(tmp_path / "calls.sqlite", CLOCK, keep_s=0.0) as store:
+            for number in range(450):
+                await store.acquire(f"CA{number}", "us", -1.0)
+            assert [await store.sweep() for _ in range(3)] == [True, True, False]
+            assert await store.abandoned() == ()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("kind", ["no database", "later version", "folder", "not allowed"])
 def test_a_file_that_cannot_be_used_is_refused_with_the_settings_name(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "calls.sqlite"
