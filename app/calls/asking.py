@@ -41,3 +41,7 @@ async def _asked(question: Coroutine[Any, Any, T], answer: asyncio.Future[T]) ->
     except StoreError as error:
         answer.set_exception(error)
         answer.exception()  # looked at: that nobody waits for it any more is no mistake
+    finally:
+        if not answer.done():
+            answer.set_exception(StoreUnavailable("nobody asks any more"))
+            answer.exception()

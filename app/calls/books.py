@@ -21,6 +21,8 @@ class Left:
     """The highest fence that is known of the call."""
     owners: frozenset[str] = frozenset()
     """Who has left the call since anybody could ask the store for it: if one of them seems to hold it, nobody does."""
+    anew: bool = False
+    """What the store has of the call is of the past, and goes (see `Batch`)."""
 
 
 class Archive(Protocol):
@@ -56,6 +58,10 @@ class Writer(Protocol):
 
     def leases(self) -> tuple[Lease, ...]:
         """All of them."""
+        ...
+
+    def rewrite(self, call_id: str) -> None:
+        """The store has forgotten the call."""
         ...
 
     async def settle(self, call_id: str) -> bool:

@@ -73,6 +73,7 @@ class Custody:
             lease_s=settings.lease_s,
             leases=books.writer.leases,
             lost=self.lose,
+            forgotten=books.writer.rewrite,
         )
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 

@@ -87,16 +87,18 @@ class HandedOver(Answer, frozen=True):
     stored: int
     above: int
     owners: list[str]
+    anew: bool = False
 
     @classmethod
     def of(cls, call_id: str, past: Iterable[JournalEvent], left: Left) -> Self:
-        return cls(call_id, _written(past), _written(left.waiting), left.stored, left.above, sorted(left.owners))
+        waiting, owners = _written(left.waiting), sorted(left.owners)
+        return cls(call_id, _written(past), waiting, left.stored, left.above, owners, left.anew)
 
     def read(self) -> tuple[list[JournalEvent], Left]:
         """The journal, and how it is to be written on. Raises `msgspec.MsgspecError`."""
         past = [decode_event(bytes(event)) for event in self.past]
         waiting = tuple(decode_event(bytes(event)) for event in self.waiting)
-        return past, Left(self.stored, waiting, self.above, frozenset(self.owners))
+        return past, Left(self.stored, waiting, self.above, frozenset(self.owners), self.anew)
 
 
 def _written(events: Iterable[JournalEvent]) -> list[msgspec.Raw]:

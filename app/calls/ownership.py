@@ -40,14 +40,17 @@ class Ownership:
         lease_s: float,
         leases: Callable[[], Iterable[Lease]],
         lost: Callable[[str], None],
+        forgotten: Callable[[str], None],
     ) -> None:
-        """`leases` tells what is to be renewed; `lost` is told, synchronously, of each call with a newer owner."""
+        """`leases` tells what is to be renewed; `lost` is told, synchronously, of each call with a newer owner, and
+        `forgotten` of each that the store does not know as ours any more."""
         self._store = store
         self._clock = clock
         self._tenure = tenure
         self._lease_s = lease_s
         self._leases = leases
         self._lost = lost
+        self._forgotten = forgotten
         self._asking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -75,10 +78,12 @@ class Ownership:
         async with self._asking:
             leases = tuple(self._leases())
             refused = await self._store.renew(leases, self._lease_s) if leases else ()
+        renewed = {lease.call_id: lease for lease in leases}
         for refusal in refused:
-            if not isinstance(refusal, FencedOff):  # a store that has forgotten a call is told of it by its journal
+            if renewed[refusal.call_id] not in self._leases():  # it was left meanwhile, and perhaps came back
                 continue
-            ours = {(lease.call_id, lease.fence) for lease in self._leases()}
-            if (refusal.call_id, refusal.fence) in ours:  # else it was left meanwhile, and perhaps came back
+            if isinstance(refusal, FencedOff):
                 log.warning("call lost to another process", call_id=refusal.call_id)
                 self._lost(refusal.call_id)
+            else:
+                self._forgotten(refusal.call_id)

@@ -3,13 +3,13 @@
 One task for all calls of a process. Several times a second it asks each call how far its reply is, and hands everything
 that has happened since to the store in one go. A store that is slow or gone holds up nothing but this task: events wait
 here, up to a bound for the process; beyond it a call's events are counted instead of kept, and when the store is back
-its journal says how many are missing. A store that has forgotten a call (Redis, restarted empty) is told all of it
-again.
+its journal says how many are missing. A store that has forgotten a call, or the end of what it knew of it (Redis, that
+came back empty or as it was before), is told all of it again.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,7 +47,13 @@ _AT_ONCE = 500
 _RETRY_S = (0.25, 2.0)
 """The first wait after a failure, and the longest: whose calls have no lease must be quicker than who looks for calls
 that nobody carries (`app.calls.lost_calls`)."""
+_SETTLE_S = 5.0
+"""For which `settle` keeps its caller at most: more than any store's deadline."""
+_PAUSE_S = 0.001
+"""Between two rounds of storing what is asked for at once."""
 _SWEEP_EVERY_S = 300.0
+_SWEEP_ON_S = 2.0
+"""After a sweep that left something."""
 
 log = structlog.get_logger()
 
@@ -91,6 +97,8 @@ class _Log:
     first: int = 0
     """The number of the next entry."""
     waiting: deque[JournalEvent] = field(default_factory=deque)
+    anew: bool = False
+    """The next batch is the first of those that replace what the store has of the call."""
     batch: Batch | None = None
     """What is being stored, and is stored again until that is known to have worked."""
     storing: tuple[JournalEvent, ...] = ()
@@ -142,7 +150,7 @@ class JournalWriter:
         written, and what comes."""
         entry = _Log(call.call_id, journal, call, lambda: None)
         if left is not None:
-            entry.first, entry.above, entry.owners = left.stored, left.above, left.owners
+            entry.first, entry.above, entry.owners, entry.anew = left.stored, left.above, left.owners, left.anew
             entry.waiting.extend(left.waiting)
             self._waiting += len(left.waiting)
         if isinstance(lease, Lease):
@@ -174,7 +182,8 @@ class JournalWriter:
         if entry.lost:
             self._tell_gap(entry, entry.lost_since)
         above = max(entry.above, entry.lease.fence if entry.lease is not None else 0)
-        left = Left(entry.first, (*entry.storing, *entry.waiting), above, entry.owners | {self._owner})
+        waiting = (*entry.storing, *entry.waiting)
+        left = Left(entry.first, waiting, above, entry.owners | {self._owner}, entry.anew)
         self.forget(call_id)
         return left
 
@@ -191,6 +200,13 @@ class JournalWriter:
     def leases(self) -> tuple[Lease, ...]:
         """What is to be renewed."""
         return tuple(entry.lease for entry in self._logs.values() if entry.lease is not None and not entry.ended)
+
+    def rewrite(self, call_id: str) -> None:
+        """The store has forgotten this call, which it need not say when the next event is stored: there may be none for
+        a while, and until then nobody owns the call."""
+        entry = self._logs.get(call_id)
+        if entry is not None and entry.lease is not None and not entry.ended:
+            self._begin_again(entry)
 
     def __len__(self) -> int:
         """Events that are not stored yet."""
@@ -260,10 +276,13 @@ class JournalWriter:
 
     async def finish(self) -> None:
         """Store what is left, as far as the store takes it; for the end of the process."""
-        while len(self):
-            if not await self.flush():
+        deadline = self._clock.now() + _SETTLE_S
+        while (left := len(self)) > 0:
+            stored = await self.flush()
+            if not stored or (self._clock.now() >= deadline and len(self) >= left):
                 log.error("journals are lost", events=len(self))
                 return
+            await self._pause(self._logs.values(), deadline)
 
     async def flush(self) -> bool:
         """Store what has happened; False: the store did not take it, it is kept for the next time."""
@@ -285,11 +304,21 @@ class JournalWriter:
         return True
 
     async def settle(self, call_id: str) -> bool:
-        """Return when everything that has happened in this call is stored; False: it cannot be for now."""
+        """Return when everything that has happened in this call is stored; False: it cannot be for now, which is known
+        within `_SETTLE_S` and a write."""
+        deadline = self._clock.now() + _SETTLE_S
         while (entry := self._logs.get(call_id)) is not None and (entry.waiting or entry.batch is not None):
-            if not await self.flush():
+            if self._clock.now() >= deadline or not await self.flush():
                 return False
+            await self._pause((entry,), deadline)
         return True
+
+    async def _pause(self, entries: Iterable[_Log], deadline: float) -> None:
+        """Between two rounds: others run, always, and leases that are on their way arrive, unless it is too late."""
+        claims = [entry.claim for entry in entries if entry.claim is not None and not entry.claim.done()]
+        if claims:
+            await asyncio.wait(claims, timeout=max(0.0, deadline - self._clock.now()))
+        await self._clock.sleep_until(self._clock.now() + _PAUSE_S)
 
     def _failed(self, failure: StoreError) -> None:
         first_s, longest_s = _RETRY_S
@@ -353,6 +382,7 @@ class JournalWriter:
             card,
             caller_key,
             ended=entry.ended and not entry.waiting,
+            anew=entry.anew,
         )
         return entry.batch
 
@@ -367,7 +397,7 @@ class JournalWriter:
             match refused.get(batch.call_id):
                 case None:
                     entry.first += len(batch.entries)
-                    entry.batch, entry.storing = None, ()
+                    entry.batch, entry.storing, entry.anew = None, (), False
                     if batch.ended:
                         self.forget(batch.call_id)
                     elif entry.lost:
@@ -378,11 +408,11 @@ class JournalWriter:
                     self._lose(batch.call_id, refusal)
 
     def _begin_again(self, entry: _Log) -> None:
-        """The store knows nothing of the call any more: tell it everything that is still known here."""
+        """The store knows nothing of the call any more, or not the latest: tell it everything that is known here."""
         log.warning("the store has forgotten a call, which is written again", call_id=entry.call_id)
         self._counters.count("journals_rewritten")
-        entry.above, entry.lease = entry.lease.fence if entry.lease else 0, None
-        entry.batch, entry.storing, entry.first, entry.card_new = None, (), 0, True
+        entry.above, entry.lease = max(entry.above, entry.lease.fence if entry.lease else 0), None
+        entry.batch, entry.storing, entry.first, entry.anew, entry.card_new = None, (), 0, True, True
         self._waiting += len(entry.journal.events) - len(entry.waiting)
         entry.waiting = deque(entry.journal.events)
 
@@ -396,7 +426,8 @@ class JournalWriter:
             return
         self._sweep_at = self._clock.now() + _SWEEP_EVERY_S
         try:
-            await self._store.sweep()
+            if await self._store.sweep():
+                self._sweep_at = self._clock.now() + _SWEEP_ON_S
         except StoreError as failure:
             self._failed(failure)
 

@@ -144,6 +144,70 @@ def test_a_forgotten_call_is_acquired_above_its_old_fence_and_written_again(run:
     run(scene)
 
 
+def test_a_call_that_is_written_anew_replaces_what_the_store_had_of_it(run: Run) -> None:
+    async def scene(store: CallStore, other: CallStore) -> None:
+        await begun(store, "CA2")
+        lease = await begun(store)
+        before = await store.find("CA1")
+        await store.append([batch(lease, 1, b"one", b"two", b"three")])
+        lease = await store.acquire("CA1", "a", LONG_S, above=lease.fence)
+        for _ in range(2):
+            assert await store.append([batch(lease, 0, b"begun", b"three", anew=True)]) == ()
+        assert await other.read("CA1") == (b"begun", b"three")
+        assert await store.append([batch(lease, 2, b"four")]) == ()
+        assert await other.read("CA1") == (b"begun", b"three", b"four")
+        lease = await store.acquire("CA1", "a", LONG_S, above=lease.fence)
+        assert await store.append([batch(lease, 0, b"again", card=b"card", anew=True), batch(lease, 1, b"end")]) == ()
+        assert await other.read("CA1") == (b"again", b"end")
+        found = await other.find("CA1")
+        assert found is not None and before is not None and found.began_at == before.began_at
+        assert await other.read("CA2") == (b"begun",)
+
+    run(scene)
+
+
+def test_a_call_is_written_anew_by_its_owner_only(run: Run) -> None:
+    async def scene(store: CallStore, other: CallStore) -> None:
+        lost = await begun(store)
+        await other.acquire("CA1", "b", LONG_S, over=lost.fence)
+        (refused,) = await store.append([batch(lost, 0, b"mine", anew=True)])
+        assert isinstance(refused, FencedOff)
+        assert await other.read("CA1") == (b"begun",)
+
+    run(scene)
+
+
+def test_a_store_that_went_back_before_our_fence_has_forgotten_the_call(run: Run) -> None:
+    async def scene(store: CallStore, other: CallStore) -> None:
+        old = await begun(store)
+        ours = Lease("CA1", "b", old.fence + 1)  # which the store knew, once
+        for first in (0, 1):
+            (refused,) = await other.append([batch(ours, first, b"one")])
+            assert isinstance(refused, Forgotten)
+        (refused,) = await other.renew([ours], LONG_S)
+        assert isinstance(refused, Forgotten)
+        assert await store.read("CA1") == (b"begun",)
+        assert await store.renew([old], LONG_S) == ()
+
+    run(scene)
+
+
+def test_who_had_a_higher_fence_than_the_store_knows_takes_the_call_from_its_old_owner(run: Run) -> None:
+    async def scene(store: CallStore, other: CallStore) -> None:
+        old = await begun(store)
+        with pytest.raises(LeaseHeld):
+            await other.acquire("CA1", "b", LONG_S, above=old.fence)
+        lifted = Lease("CA1", "b", old.fence + 2)
+        for _ in range(2):
+            assert await other.acquire("CA1", "b", LONG_S, above=old.fence + 1) == lifted
+        assert await other.append([batch(lifted, 0, b"anew", anew=True)]) == ()
+        (refused,) = await store.append([batch(old, 1, b"late")])
+        assert isinstance(refused, FencedOff) and refused.newer == lifted.fence
+        assert await other.acquire("CA1", "b", LONG_S, above=lifted.fence) == Lease("CA1", "b", lifted.fence + 1)
+
+    run(scene)
+
+
 def test_calls_are_listed_newest_first_with_their_cards(run: Run) -> None:
     async def scene(store: CallStore, other: CallStore) -> None:
         for call_id in ("CA1", "CA2", "CA3"):

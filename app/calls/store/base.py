@@ -7,6 +7,10 @@ and `app.calls.archive`; who may write them is decided here.
 fence goes with everything that its owner writes, and what comes with an older one is refused. So an owner who was
 away too long can neither speak for the call nor spoil its journal, however late he comes back.
 
+**Going back.** A store may come back as it was some time ago (a replica that had not heard everything took over, a file
+was restored), or empty. Then it has a fence below ours, or there is a hole before what we write: it has forgotten the
+call, whose owner still is the one with the highest fence there ever was.
+
 **Time** is wall time and belongs to the store (a server's, or the machine's): processes need no common clock.
 
 Every method returns or raises within the store's deadline. Each may raise `StoreUnavailable`; those are harmless to
@@ -56,6 +60,9 @@ class Batch:
     """Stands for who called, so that his calls can be found; needed once."""
     ended: bool = False
     """The call is over: its lease ends with this batch, and the time that it is kept for begins."""
+    anew: bool = False
+    """The call is written again from the beginning, here (`first` is 0): the entries that the store has of it go.
+    To be repeated only until another batch follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class JournalStore(Protocol):
     async def append(self, batches: Iterable[Batch]) -> tuple[FencedOff | Forgotten, ...]:
         """Append all batches, in one go; answers with the refusals, one for each batch that was not stored.
 
-        A call needs a lease before its first append, and there may be no gap before `first`: else it is `Forgotten`.
+        A batch with a fence lower than the store's is `FencedOff`. A call is `Forgotten` that has no lease in the store
+        or one with a lower fence, and one that would have a gap before `first`.
         Raises `StoreFull`; then, as with every `StoreUnavailable`, each batch was stored whole or not at all.
         """
         ...
@@ -92,9 +100,9 @@ class JournalStore(Protocol):
         """One call as the list shows it."""
         ...
 
-    async def sweep(self) -> int:
-        """Forget what was kept long enough since it ended, or was abandoned; answers how many calls. Perhaps not all
-        at once: to be repeated now and then."""
+    async def sweep(self) -> bool:
+        """Forget what was kept long enough since it ended, or was abandoned; to be repeated now and then. True: that
+        was not all, to be repeated soon."""
         ...
 
 
@@ -107,16 +115,17 @@ class Leases(Protocol):
         """Become the call's owner, with the next fence, if it has no owner now: it is new, or its lease has run out
         or was given up. `over` takes it from the owner with this fence even before (he is known to be dead, or has
         agreed); if the fence is another by now, as if `over` were not given. The new fence is higher than `above`,
-        which matters when the store has forgotten the call.
+        which matters when the store has forgotten the call; so an owner with a fence lower than that is none.
 
-        An owner who acquires what he owns gets the same lease again, for another `ttl_s`. Raises `LeaseHeld`, or
-        `CallOver`.
+        An owner who acquires what he owns, above `above`, gets the same lease again, for another `ttl_s`. Raises
+        `LeaseHeld`, or `CallOver`.
         """
         ...
 
     async def renew(self, leases: Iterable[Lease], ttl_s: float) -> tuple[FencedOff | Forgotten, ...]:
-        """Own these calls for another `ttl_s` from now; answers with those that were lost. One that ran out without
-        anybody taking it is simply renewed; so is one that was given up. One that has ended is passed over."""
+        """Own these calls for another `ttl_s` from now; answers with those that were lost (see `append`). One that
+        ran out without anybody taking it is simply renewed; so is one that was given up. One that has ended is passed
+        over."""
         ...
 
     async def release(self, lease: Lease) -> None:

@@ -33,8 +33,8 @@ class CallOver(StoreError):
 
 
 class Forgotten(StoreError):
-    """The store knows nothing of the call, or not all that we wrote (it was restarted empty): acquire the call above
-    our fence, and write its journal again from the beginning."""
+    """The store knows nothing of the call, or not all that we wrote (it came back empty, or as it was before): acquire
+    the call above our fence, and write its journal anew from the beginning."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(f"the store has forgotten call {call_id}")

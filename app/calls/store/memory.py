@@ -67,12 +67,13 @@ class MemoryStore:
 
     def _append(self, batch: Batch) -> FencedOff | Forgotten | None:
         call = self._calls.get(batch.call_id)
-        if call is None:
-            return Forgotten(batch.call_id)
-        if call.lease.fence != batch.fence:
-            return FencedOff(batch.call_id, batch.fence, call.lease.fence)
+        refusal = _refusal(call, batch)
+        if call is None or refusal is not None:
+            return refusal
         if batch.first > len(call.entries):
             return Forgotten(batch.call_id)
+        if batch.anew:
+            call.entries.clear()
         call.entries += batch.entries[len(call.entries) - batch.first :]
         call.began_at = call.began_at or self._clock.today().timestamp()
         call.card = batch.card or call.card
@@ -99,7 +100,7 @@ class MemoryStore:
         call = self._calls.get(call_id)
         return _stored(call) if call else None
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         before = self._now() - self._keep_s
         old = [
             call_id
@@ -109,7 +110,7 @@ class MemoryStore:
         for call_id in old:
             del self._calls[call_id]
         self._used = {token: until for token, until in self._used.items() if until > self._now()}
-        return len(old)
+        return False
 
     # leases
 
@@ -124,9 +125,9 @@ class MemoryStore:
         if call.ended_at is not None:
             raise CallOver(call_id)
         held, remaining_s = call.lease, call.lease_until - now
-        if remaining_s > 0 and held.owner != owner and held.fence != over:
+        if remaining_s > 0 and held.owner != owner and held.fence != over and held.fence >= above:
             raise LeaseHeld(call_id, held.owner, held.fence, remaining_s)
-        if held.owner != owner or remaining_s <= 0:
+        if held.owner != owner or remaining_s <= 0 or held.fence <= above:
             call.lease = Lease(call_id, owner, max(held.fence, above) + 1)
         call.lease_until = now + ttl_s
         return call.lease
@@ -135,11 +136,10 @@ class MemoryStore:
         lost: list[FencedOff | Forgotten] = []
         for lease in leases:
             call = self._calls.get(lease.call_id)
-            if call is None:
-                lost.append(Forgotten(lease.call_id))
-            elif call.lease.fence != lease.fence:
-                lost.append(FencedOff(lease.call_id, lease.fence, call.lease.fence))
-            else:
+            refusal = _refusal(call, lease)
+            if refusal is not None:
+                lost.append(refusal)
+            elif call is not None:
                 call.lease_until = self._now() + ttl_s
         return tuple(lost)
 
@@ -203,6 +203,14 @@ class MemoryStore:
     async def present(self) -> Mapping[str, bytes]:
         now = self._now()
         return {owner: state for owner, (until, state) in self._present.items() if until > now}
+
+
+def _refusal(call: _Call | None, owned: Batch | Lease) -> FencedOff | Forgotten | None:
+    if call is None or call.lease.fence < owned.fence:
+        return Forgotten(owned.call_id)
+    if call.lease.fence > owned.fence:
+        return FencedOff(owned.call_id, owned.fence, call.lease.fence)
+    return None
 
 
 def _stored(call: _Call) -> StoredCall | None:

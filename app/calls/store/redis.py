@@ -49,7 +49,8 @@ class RedisStore:
         await self._redis.close()
 
     async def check(self) -> None:
-        await self._redis.run(scripts.NOW, [], [])
+        keys = [self._key("calls"), self._key("leases")]  # two, which Redis Cluster keeps apart
+        await self._redis.run(scripts.NOW, keys, [])
 
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)
@@ -71,7 +72,7 @@ class RedisStore:
         return (
             scripts.APPEND,
             [*keys, self._key("caller", batch.caller_key)],
-            [*known, int(batch.ended), keep_ms, *batch.entries],
+            [*known, int(batch.ended), keep_ms, int(batch.anew), self._live_ms, *batch.entries],
         )
 
     async def read(self, call_id: str, after: int = -1) -> tuple[bytes, ...]:
@@ -105,16 +106,17 @@ class RedisStore:
             for call_id, (card, began, ended) in zip(call_ids, rows, strict=True)
         ]
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         """Calls expire by themselves; here their names are taken out of the indexes."""
-        swept = 0
+        more = False
         for index in (self._key("calls"), self._key("leases")):
             names = await self._redis.ask("ZRANGE", index, 0, _ROUND - 1)
             known = await self._redis.ask_all([("EXISTS", self._key("call", name.decode())) for name in names])
             gone = [name for name, exists in zip(names, known, strict=True) if not exists]
             if gone:
-                swept += await self._redis.ask("ZREM", index, *gone)
-        return swept
+                await self._redis.ask("ZREM", index, *gone)
+                more = more or len(names) == _ROUND
+        return more
 
     # leases
 

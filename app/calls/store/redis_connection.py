@@ -12,11 +12,16 @@ from redis.asyncio import Redis, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
 )
 
@@ -32,7 +37,8 @@ Script = tuple[str, Sequence[str], Sequence[Any]]
 
 
 class RedisConnection:
-    """Runs scripts and commands, each within `deadline_s`. `url`: `redis://`, `rediss://`, or, for a server that
+    """Runs scripts and commands, each within `deadline_s`. A server that turns out to be a replica by now is left: the
+    next attempt asks anew where the address leads. `url`: `redis://`, `rediss://`, or, for a server that
     Sentinels watch over, `redis+sentinel://[user:password@]host:port,host:port/service[/database]` (`rediss+sentinel`
     for TLS; `?sentinel_password=` if they want one)."""
 
@@ -58,11 +64,19 @@ class RedisConnection:
         """
         try:
             async with asyncio.timeout(self._deadline_s + waiting_s), self._free:
-                return _checked(await _execute(self._redis, commands))
+                return await self._answers(commands)
         except TimeoutError:
             raise StoreUnavailable(f"Redis did not answer within {self._deadline_s:g} s") from None
         except (RedisError, OSError) as error:
             raise _fault(error) from error
+
+    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return _checked(await _execute(self._redis, commands))
+        except RedisError as error:
+            if _of_a_replica(error):  # those that others use meanwhile come to the same end
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """What a script answers."""
@@ -97,8 +111,17 @@ def _checked(answers: list[Any]) -> list[Any]:
     return answers
 
 
+def _of_a_replica(error: RedisError) -> bool:
+    """Servers before 7 put what went wrong in a script into the text of another error."""
+    return isinstance(error, ReadOnlyError | MasterDownError) or "READONLY" in str(error)
+
+
 def _fault(error: Exception) -> Exception:
     match error:
+        case MasterDownError():
+            return StoreUnavailable(f"Redis: {error}")
+        case AskError() | ClusterCrossSlotError() | ClusterDownError():
+            return StoreMisconfigured(f"STORE_URL: Redis Cluster is not supported, name a single server: {error}")
         case AuthenticationError() | AuthorizationError() | NoPermissionError():
             return StoreMisconfigured(f"STORE_URL: Redis refuses us: {error}")
         case OutOfMemoryError():

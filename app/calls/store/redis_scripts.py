@@ -1,7 +1,7 @@
 """What must not be torn apart, as Lua scripts that Redis runs by itself; times are its own, in milliseconds.
 
 Keys are handed in whole, except those that a script only finds by looking (`PRESENT` and `TAKE` need none). All belong
-to one server: Redis Cluster, which spreads keys, is not supported.
+to one server: Redis Cluster, which spreads keys, is refused (`StoreMisconfigured`).
 """
 
 from hashlib import sha1
@@ -21,11 +21,11 @@ local fence
 if known[2] then
     if known[4] then return {'over'} end
     local remaining = tonumber(known[3]) - now
-    if remaining > 0 and known[1] ~= owner and known[2] ~= over then
-        return {'held', known[1], tonumber(known[2]), remaining}
-    end
     fence = tonumber(known[2])
-    if known[1] ~= owner or remaining <= 0 then fence = math.max(fence, above) + 1 end
+    if remaining > 0 and known[1] ~= owner and known[2] ~= over and fence >= above then
+        return {'held', known[1], fence, remaining}
+    end
+    if known[1] ~= owner or remaining <= 0 or fence <= above then fence = math.max(fence, above) + 1 end
 else
     fence = above + 1
 end
@@ -43,7 +43,7 @@ RENEW = (
 local call, journal, leases = KEYS[1], KEYS[2], KEYS[3]
 local id, fence, ttl, live = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local known = redis.call('HMGET', call, 'fence', 'ended')
-if not known[1] then return {'forgotten'} end
+if not known[1] or tonumber(known[1]) < tonumber(fence) then return {'forgotten'} end
 if known[1] ~= fence then return {'fenced', tonumber(known[1])} end
 if known[2] then return {'done'} end
 redis.call('HSET', call, 'until', now + ttl)
@@ -59,14 +59,19 @@ APPEND = (
     + """
 local call, journal, calls, leases, caller = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, fence, first, card, key, ended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local keep = ARGV[7]
-local known = redis.call('HMGET', call, 'fence', 'began')
-if not known[1] then return {'forgotten'} end
+local keep, anew, live = ARGV[7], ARGV[8], tonumber(ARGV[9])
+local known = redis.call('HMGET', call, 'fence', 'began', 'anew')
+if not known[1] or tonumber(known[1]) < tonumber(fence) then return {'forgotten'} end
 if known[1] ~= fence then return {'fenced', tonumber(known[1])} end
+-- once for each fence: of two connections, the one that was given up may be heard last
+if anew == '1' and known[3] ~= fence then
+    redis.call('DEL', journal)
+    redis.call('HSET', call, 'anew', fence)
+end
 local length = redis.call('XLEN', journal)
 if first > length then return {'forgotten'} end
-for index = 8 + length - first, #ARGV do
-    redis.call('XADD', journal, string.format('%d-0', first + index - 7), 'entry', ARGV[index])
+for index = 10 + length - first, #ARGV do
+    redis.call('XADD', journal, string.format('%d-0', first + index - 9), 'entry', ARGV[index])
 end
 local began = known[2]
 if not began then
@@ -78,6 +83,7 @@ if card ~= '' then
     redis.call('ZADD', calls, began, id)
 end
 if key ~= '' then
+    redis.call('ZREMRANGEBYSCORE', caller, '-inf', '(' .. now - live)
     redis.call('ZADD', caller, began, id)
     redis.call('PEXPIRE', caller, keep)
 end

@@ -109,17 +109,17 @@ class SqliteStore:
         row = await self._file.read(lambda db: db.execute(query, (call_id,)).fetchone())
         return StoredCall(call_id, row[0], row[1], row[2] is not None) if row else None
 
-    async def sweep(self) -> int:
+    async def sweep(self) -> bool:
         now = self._now()
 
-        def work(db: sqlite3.Connection) -> int:
+        def work(db: sqlite3.Connection) -> bool:
             query = "SELECT call_id FROM calls WHERE coalesce(ended_at, lease_until) <= ? LIMIT ?"
             old = db.execute(query, (now - self._keep_s, _SWEPT_AT_ONCE)).fetchall()
             db.executemany("DELETE FROM entries WHERE call_id = ?", old)
             db.executemany("DELETE FROM calls WHERE call_id = ?", old)
             for table in ("used", "messages", "present"):
                 db.execute(f"DELETE FROM {table} WHERE until <= ?", (now,))
-            return len(old)
+            return len(old) == _SWEPT_AT_ONCE
 
         return await self._file.write(work)
 
@@ -139,9 +139,9 @@ class SqliteStore:
                 held_by, fence, until, ended_at = row
                 if ended_at is not None:
                     raise CallOver(call_id)
-                if until > now and held_by != owner and fence != over:
+                if until > now and held_by != owner and fence != over and fence >= above:
                     raise LeaseHeld(call_id, held_by, fence, until - now)
-                ours = until > now and held_by == owner
+                ours = until > now and held_by == owner and fence > above
                 lease = Lease(call_id, owner, fence if ours else max(fence, above) + 1)
             db.execute(
                 "INSERT INTO calls (call_id, owner, fence, lease_until) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -158,11 +158,9 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> tuple[FencedOff | Forgotten, ...]:
             lost: list[FencedOff | Forgotten] = []
             for lease in given:
-                row = db.execute("SELECT fence FROM calls WHERE call_id = ?", (lease.call_id,)).fetchone()
-                if row is None:
-                    lost.append(Forgotten(lease.call_id))
-                elif row[0] != lease.fence:
-                    lost.append(FencedOff(lease.call_id, lease.fence, row[0]))
+                refusal = _refusal(db, lease)
+                if refusal is not None:
+                    lost.append(refusal)
                 else:
                     db.execute("UPDATE calls SET lease_until = ? WHERE call_id = ?", (until, lease.call_id))
             return tuple(lost)
@@ -276,12 +274,19 @@ def _append_all(db: sqlite3.Connection, batches: Iterable[Batch]) -> bool:
     return db.executemany(_NEXT, rows).rowcount == len(rows)
 
 
+def _refusal(db: sqlite3.Connection, owned: Batch | Lease) -> FencedOff | Forgotten | None:
+    row = db.execute("SELECT fence FROM calls WHERE call_id = ?", (owned.call_id,)).fetchone()
+    if row is None or row[0] < owned.fence:
+        return Forgotten(owned.call_id)
+    return FencedOff(owned.call_id, owned.fence, row[0]) if row[0] > owned.fence else None
+
+
 def _append(db: sqlite3.Connection, batch: Batch, now: float) -> FencedOff | Forgotten | None:
-    row = db.execute("SELECT fence FROM calls WHERE call_id = ?", (batch.call_id,)).fetchone()
-    if row is None:
-        return Forgotten(batch.call_id)
-    if row[0] != batch.fence:
-        return FencedOff(batch.call_id, batch.fence, row[0])
+    refusal = _refusal(db, batch)
+    if refusal is not None:
+        return refusal
+    if batch.anew:
+        db.execute("DELETE FROM entries WHERE call_id = ?", (batch.call_id,))
     if batch.first:
         previous = (batch.call_id, batch.first - 1)
         if not db.execute("SELECT 1 FROM entries WHERE call_id = ? AND number = ?", previous).fetchone():

@@ -46,7 +46,7 @@ def test_so_does_an_answer(answer: Answer | None) -> None:
 def test_a_call_that_is_handed_over_arrives_with_its_journal() -> None:
     past, left = (
         [CallerSaid(1.0, "hello"), FloorChanged(1.5, "THINKING", "live")],
-        Left(7, (CallerSaid(1.0, "hello"),), 3, frozenset({"a", "b"})),
+        Left(7, (CallerSaid(1.0, "hello"),), 3, frozenset({"a", "b"}), anew=True),
     )
     answer = decode_answer(encode(HandedOver.of("CA1", past, left)))
     assert isinstance(answer, HandedOver)

@@ -1,12 +1,22 @@
 """A call goes on whichever process dies, and nobody speaks twice: in virtual time, with a common store."""
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
 from app.calls.errors import TokenRejected
-from app.calls.journal import CallEnded, CallerSaid, CallTakenOver, JournalEvent, ReplyEnded, ReplyHeard, ToolCalled
+from app.calls.journal import (
+    CallEnded,
+    CallerSaid,
+    CallTakenOver,
+    JournalEvent,
+    LegDetached,
+    ReplyEnded,
+    ReplyHeard,
+    ToolCalled,
+)
 from app.calls.recovery import RecoverySettings
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
@@ -645,6 +655,22 @@ def test_a_store_that_hangs_keeps_no_caller_waiting_and_learns_of_the_call_when_
     run(scene())
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("answers_again", [True, False])
+def test_a_caller_who_is_gone_before_the_store_has_answered_stops_nothing_else(answers_again: bool) -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first = await here.start("first", a_world())
+            first.wire.running.clear()
+            line = await here.ring(first)
+            line.drop()
+            await asyncio.sleep(1.0 if answers_again else 30.0)
+            first.wire.running.set()
+            assert of(await here.journal(), LegDetached)
+
+    run(scene())
+
+
 def test_a_process_that_cannot_reach_the_store_goes_on_speaking_and_one_that_was_away_does_not() -> None:
     async def scene() -> None:
         async with town(RecoverySettings(lease_s=1.0)) as here:
@@ -679,6 +705,34 @@ def test_a_process_that_started_without_its_store_shares_tokens_once_it_is_there
             first.wire.cut = False
             await asyncio.sleep(4.0)
             await here.connect(second, await first.switchboard.answer(TWILIO, offered()))
+
+    run(scene())
+
+
+@pytest.mark.parametrize("remembered", ["nothing", "the owner before"])
+def test_a_call_in_which_nothing_happens_is_kept_when_the_store_came_back_without_it(remembered: str) -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            line = await here.ring(first)
+            await here.journal()
+            past = deepcopy(here.store._calls)
+            owner = first
+            if remembered == "the owner before":
+                first.kill()
+                owner, line = second, await here.after(second)
+            session = owner.session()
+            assert session is not None
+            await here.until(lambda: of(session.record.journal.events, ReplyEnded))
+            await here.journal()
+            here.store._calls = past if remembered == "the owner before" else {}
+            for _ in range(6):
+                await asyncio.sleep(here.settings.lease_s / 2)
+                holder = await here.store.holder("CA1")
+                assert holder is not None and holder.lease.owner == owner.name and holder.remaining_s > 0
+            assert owner.session() is session and session.state.phase is Phase.LIVE
+            assert not line.closed and not here.control.redirected
+            assert of(await here.journal(), ReplyEnded) == of(session.record.journal.events, ReplyEnded)
 
     run(scene())
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
 
 from app.calls import writer as written
 from app.calls.archive import CallArchive
+from app.calls.asking import Claim
 from app.calls.books import Left
 from app.calls.journal import (
     CallAnswered,
@@ -18,6 +20,7 @@ from app.calls.journal import (
     JournalEvent,
     JournalGap,
     ReplyHeard,
+    encode,
 )
 from app.calls.redaction import Private
 from app.calls.seal import Seal
@@ -87,7 +90,7 @@ class Desk:
         self.lost: list[tuple[str, StoreError]] = []
         self.writer.on_lost = lambda call_id, why: self.lost.append((call_id, why))
 
-    def call(self, call_id: str = "CA1", lease: Lease | None = None) -> Call:
+    def call(self, call_id: str = "CA1", lease: Claim | None = None) -> Call:
         call = Call(call_id, Journal())
         self.writer.begin(call, call.journal, lease)
         call.journal.append(answered(call_id))
@@ -325,6 +328,89 @@ def test_a_store_that_has_forgotten_a_call_is_told_all_of_it_again() -> None:
     run(scene())
 
 
+def test_a_store_that_came_back_as_it_was_before_is_told_all_of_the_call_anew() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        for number in range(1, 30):  # of which the journal keeps none
+            call.journal.append(ReplyHeard(0.5, number, 100, 1))
+        await desk.writer.flush()
+        past = deepcopy(desk.store._calls)
+        call.journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        for event in said(2, 3):
+            call.journal.append(event)
+            await desk.writer.flush()
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+        call.journal.append(CallEnded(4.0, "done"))
+        await desk.writer.flush()
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3), CallEnded(4.0, "done")]
+        assert (await CallArchive(desk.store).calls())[0].ended and not desk.lost
+
+    run(scene())
+
+
+def test_what_is_written_anew_is_so_once_though_the_stores_answer_was_lost() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        await desk.writer.flush()
+        past = deepcopy(desk.store._calls)
+        call.journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        call.journal.append(said(2)[0])
+        await desk.writer.flush()  # which tells that it was forgotten
+        desk.store.answer_is_lost = True
+        assert not await desk.writer.flush()
+        desk.store.answer_is_lost = False
+        call.journal.append(said(3)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2, 3)]
+        assert [batch.anew for (batch,) in desk.store.batches[-3:]] == [True, True, False]
+
+    run(scene())
+
+
+def test_a_live_call_is_kept_when_the_store_remembers_only_its_owner_before() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        theirs = await desk.store.acquire("CA1", "them", 60.0)
+        await desk.store.append([Batch("CA1", theirs.fence, 0, (encode(answered("CA1")),))])
+        past = deepcopy(desk.store._calls)
+        ours = await desk.store.acquire("CA1", "us", 60.0, over=theirs.fence)
+        journal = Journal(await desk.stored())
+        desk.writer.begin(Call("CA1", journal), journal, ours, left=Left(1))
+        journal.append(said(1)[0])
+        await desk.writer.flush()
+        desk.store._calls = past
+        journal.append(said(2)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1, 2)]
+        assert not desk.lost and desk.writer.lease("CA1") == Lease("CA1", "us", ours.fence + 1)
+
+    run(scene())
+
+
+def test_a_call_that_is_left_while_it_is_written_anew_is_written_anew_by_the_next() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        call = desk.call()
+        call.journal.append(ReplyHeard(0.5, 1, 100, 1))
+        await desk.writer.flush()
+        desk.writer.rewrite("CA1")
+        left = desk.writer.leave("CA1")
+        assert left is not None and left.anew
+        desk.writer.begin(call, call.journal, left=left)
+        call.journal.append(said(1)[0])
+        assert await desk.writer.settle("CA1")
+        assert await desk.stored() == [answered("CA1"), *said(1)]
+
+    run(scene())
+
+
 def test_a_call_that_somebody_else_took_is_given_up_at_once() -> None:
     async def scene() -> None:
         desk = Desk()
@@ -415,6 +501,29 @@ def test_a_call_that_cannot_be_read_is_listed_as_such() -> None:
     run(scene())
 
 
+def test_what_was_kept_long_enough_goes_as_fast_as_it_comes() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        left, swept_at = 10, []
+
+        async def sweep() -> bool:
+            nonlocal left
+            left = max(0, left - 1)
+            swept_at.append(desk.clock.now())
+            return left > 0
+
+        desk.store.sweep = sweep  # type: ignore[method-assign]
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            await asyncio.sleep(60.0)
+            assert left == 0 and len(swept_at) == 10
+            await asyncio.sleep(300.0)
+            assert len(swept_at) == 11
+            task.cancel()
+
+    run(scene())
+
+
 def test_at_the_end_everything_is_stored_that_the_store_takes() -> None:
     async def scene() -> None:
         desk = Desk()
@@ -427,5 +536,65 @@ def test_at_the_end_everything_is_stored_that_the_store_takes() -> None:
         desk.store.gone = True
         await desk.writer.finish()
         assert len(desk.writer) == 1
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_who_settles_a_call_waits_for_its_lease_that_is_on_its_way_but_not_for_ever() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        claim: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        desk.call(lease=claim)
+        began = desk.clock.now()
+        assert not await desk.writer.settle("CA1")
+        assert 2.0 < desk.clock.now() - began < 10.0
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(desk.writer.settle("CA1"))
+            await asyncio.sleep(1.0)
+            assert not settling.done()
+            claim.set_result(await desk.store.acquire("CA1", "us", 60.0))
+            assert await settling
+        assert await desk.stored() == [answered("CA1")]
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_at_the_end_a_lease_that_does_not_come_is_given_up_and_the_rest_is_stored() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.call("CA1", asyncio.get_running_loop().create_future())
+        desk.call("CA2")
+        began = desk.clock.now()
+        await desk.writer.finish()
+        assert desk.clock.now() - began < 10.0
+        assert len(desk.writer) == 1 and await desk.stored("CA2") == [answered("CA2")]
+
+    run(scene())
+
+
+@pytest.mark.timeout(10)
+def test_a_store_that_takes_nothing_and_says_nothing_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.call()
+        ticks = 0
+
+        async def forgetful(batches: Iterable[Batch]) -> tuple[FencedOff | Forgotten, ...]:
+            return tuple(Forgotten(batch.call_id) for batch in batches)
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.1)
+                ticks += 1
+
+        monkeypatch.setattr(desk.store, "append", forgetful)
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(tick())
+            assert not await desk.writer.settle("CA1")
+            assert ticks > 10
+            ticking.cancel()
 
     run(scene())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.calls.store.base import Batch
-from app.calls.store.errors import StoreFull, StoreMisconfigured, StoreUnavailable
+from app.calls.store.errors import Forgotten, StoreFull, StoreMisconfigured, StoreUnavailable
 from app.calls.store.sqlite import SqliteStore
 from telephony.clock import MonotonicClock
 
@@ -103,6 +103,42 @@ def test_a_file_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
                 await store.append([batch(0, b"begun")])
             other.execute("COMMIT")
             other.close()
+
+    asyncio.run(scene())
+
+
+def test_a_file_that_was_restored_while_a_call_was_live_is_told_what_it_missed(tmp_path: Path) -> None:
+    path, backup = tmp_path / "calls.sqlite", tmp_path / "backup.sqlite"
+
+    async def scene() -> None:
+        async with SqliteStore(path, CLOCK) as store:
+            lease = await store.acquire("CA1", "them", 60.0)
+            await store.append([batch(0, b"one", b"passing")])
+            async with SqliteStore(path, CLOCK) as other:
+                await other._file.read(lambda db: db.execute("VACUUM INTO ?", (str(backup),)))
+            lease = await store.acquire("CA1", "us", 60.0, over=lease.fence)
+            await store.append([batch(2, b"two", b"three", fence=lease.fence)])
+        backup.rename(path)  # closed, it has left no other files
+        async with SqliteStore(path, CLOCK) as store:
+            (refused,) = await store.append([batch(4, b"four", fence=lease.fence)])
+            assert isinstance(refused, Forgotten)
+            again = await store.acquire("CA1", "us", 60.0, above=lease.fence)
+            entries = (b"one", b"two", b"three", b"four")
+            for _ in range(2):
+                assert await store.append([Batch("CA1", again.fence, 0, entries, b"card", anew=True)]) == ()
+            assert await store.append([batch(4, b"five", fence=again.fence)]) == ()
+            assert await store.read("CA1") == (*entries, b"five")
+
+    asyncio.run(scene())
+
+
+def test_a_sweep_of_many_calls_takes_several_rounds_and_says_so(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with SqliteStore(tmp_path / "calls.sqlite", CLOCK, keep_s=0.0) as store:
+            for number in range(450):
+                await store.acquire(f"CA{number}", "us", -1.0)
+            assert [await store.sweep() for _ in range(3)] == [True, True, False]
+            assert await store.abandoned() == ()
 
     asyncio.run(scene())
 
