@@ -8,6 +8,7 @@ import pytest
 from app.calls.errors import TokenRejected
 from app.calls.journal import CallEnded, CallerSaid, CallTakenOver, JournalEvent, ReplyEnded, ReplyHeard, ToolCalled
 from app.calls.recovery import RecoverySettings
+from app.calls.redaction import Private
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from app.calls.store.memory import MemoryStore
@@ -174,6 +175,27 @@ async def begins_again(here: Town, at: Process) -> None:
     assert begun is not None and begun.offered == offered()
     await here.until(lambda: of(begun.record.journal.events, ReplyEnded))
     assert of(await here.journal(), ReplyEnded)[0].heard == "Hello."
+
+
+def test_a_call_that_is_masked_in_the_store_goes_on_all_the_same() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.private = (Private.NUMBERS, Private.TOOLS)
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            line = await here.ring(first)
+            await asked(here, first, line)
+            await asyncio.sleep(1.5)
+            first.kill()
+            await here.after(second)
+            taken = second.session()
+            assert taken is not None
+            assert (taken.call_id, taken.carrier, taken.offered.caller) == ("CA1", "twilio", "+*********01")
+            assert taken.offered.variables == {"customer": "81"}
+            await here.until(lambda: len(of(taken.record.journal.events, ReplyEnded)) == 2, within_s=12.0)
+            ended = of(taken.record.journal.events, ReplyEnded)[-1]
+            assert (ended.said, ended.heard, ended.reason) == (LONG, LONG, "completed")
+
+    run(scene())
 
 
 def test_a_call_whose_process_died_before_anything_was_stored_begins_again() -> None:
