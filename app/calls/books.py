@@ -26,8 +26,8 @@ class Left:
 class Archive(Protocol):
     """Stored journals (`app.calls.archive.CallArchive`)."""
 
-    async def events(self, call_id: str) -> list[JournalEvent]:
-        """A call's journal so far; empty for one that is unknown. Raises `StoreError`."""
+    async def events(self, call_id: str, after: int = -1) -> list[JournalEvent]:
+        """A call's journal so far, those numbered above `after`; empty for one that is unknown. Raises `StoreError`."""
         ...
 
 

@@ -22,7 +22,7 @@ from app.calls.neighbours import Neighbours
 from app.calls.ownership import Ownership
 from app.calls.recovery import RecoverySettings
 from app.calls.store.base import Lease
-from app.calls.store.errors import CallOver, LeaseHeld, StoreError
+from app.calls.store.errors import CallOver, JournalUnreadable, LeaseHeld, StoreError
 from app.conversation.memory import SessionMemory, fold
 from app.conversation.services import Services
 from app.conversation.session import CallSession
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 _MESSAGE_TTL_S = 10.0
 _ASK_AGAIN_S = 0.02
+_ABANDONED = "nobody carried it"
 
 
 class Others(Protocol):
@@ -84,7 +85,9 @@ class Custody:
             async with self.taking(call_id):
                 if self.directory.find(call_id) is not None or await self._handed_over(call_id, reason):
                     return
-                if not await self.adopted(await self.wrest(call_id), reason):
+                lease = await self.wrest(call_id)
+                if not await self.adopted(lease, reason):
+                    await self._release(lease)
                     raise TokenRejected("of a call that nobody knows")
         except CallOver:
             raise TokenRejected("of a call that is over") from None
@@ -137,10 +140,12 @@ class Custody:
     async def claim(self, call_id: str, *, over: int | None = None) -> Lease:
         return await self._store.acquire(call_id, self._owner, self._settings.lease_s, over=over)
 
-    async def adopted(self, lease: Lease, reason: str) -> bool:
-        """Fold what is stored of a call and go on from there; False: nothing is."""
+    async def adopted(self, lease: Lease, reason: str, known: Sequence[JournalEvent] = ()) -> bool:
+        """Fold what is stored of a call, of which the first events are `known`, and go on from there. False: nothing
+        is, and the lease is there for a call that begins, or to be released. Raises `StoreError`, having released it.
+        """
         try:
-            events = await self._archive.events(lease.call_id)
+            events = [*known, *await self._archive.events(lease.call_id, len(known) - 1)]
         except StoreError:
             await self._release(lease)
             raise
@@ -175,14 +180,27 @@ class Custody:
         if memory.phase in (Phase.ENDING, Phase.TRANSFERRING):
             session.end("transferred" if memory.phase is Phase.TRANSFERRING else "agent ended the call")
 
-    async def take_abandoned(self, call_id: str) -> None:
-        """Its owner is gone, and nobody asks for it; once it is ours it counts as a call whose stream is lost."""
+    async def take_abandoned(self, call_id: str) -> bool:
+        """Its owner is gone, and nobody asks for it; once it is ours it counts as a call whose stream is lost.
+
+        False: there is no call that could go on in what is stored, or it cannot be read. Then it is not claimed: its
+        owner may be alive, and have stored nothing yet; if he is not, the lease grows old, and the store forgets it.
+        """
         try:
             async with self.taking(call_id):
                 if self.directory.find(call_id) is None and await self._neighbours.ask(Inquire(call_id)) is None:
-                    await self.adopted(await self.claim(call_id), "nobody carried it")
+                    events = await self._archive.events(call_id)
+                    if fold(events).answered is None:
+                        return False
+                    lease = await self.claim(call_id)
+                    if not await self.adopted(lease, _ABANDONED, events):
+                        await self._release(lease)
+        except JournalUnreadable as error:
+            log.warning("abandoned call cannot be read", call_id=call_id, because=str(error))
+            return False
         except StoreError as error:
             log.info("abandoned call not taken", call_id=call_id, because=str(error))
+        return True
 
     # giving up
 

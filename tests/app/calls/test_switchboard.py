@@ -1,6 +1,7 @@
 """A call goes on whichever process dies, and nobody speaks twice: in virtual time, with a common store."""
 
 import asyncio
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from app.calls.errors import TokenRejected
 from app.calls.journal import CallEnded, CallerSaid, CallTakenOver, JournalEvent, ReplyEnded, ReplyHeard, ToolCalled
 from app.calls.recovery import RecoverySettings
 from app.calls.redaction import Private
+from app.calls.seal import Seal
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from app.calls.store.memory import MemoryStore
@@ -306,6 +308,103 @@ def test_a_call_whose_process_died_and_for_which_no_carrier_asks_is_brought_back
             await here.until(lambda: here.control.redirected, within_s=15.0)
             assert here.control.redirected == [("CA1", "https://bridge.example.net/twilio/after")]
             await here.after(second)
+
+    run(scene())
+
+
+def test_a_lease_without_a_call_is_claimed_by_nobody_and_forgotten_in_time() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.store = MemoryStore(here.clock, keep_s=900.0)
+            first = await here.start("first", a_world())
+            await here.start("second", a_world())
+            await here.start("third", a_world())
+            await first.switchboard.answer(TWILIO, offered())
+            first.kill()
+            await asyncio.sleep(600.0)
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.lease == Lease("CA1", "first", 1)
+            await asyncio.sleep(900.0)
+            assert await here.store.holder("CA1") is None
+
+    run(scene())
+
+
+def test_a_call_that_cannot_be_read_is_claimed_by_nobody() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.seal = Seal([b64encode(bytes(32)).decode()])
+            first = await here.start("first", a_world())
+            here.seal = Seal([b64encode(bytes([1] * 32)).decode()])
+            await here.start("second", a_world())
+            await here.ring(first)
+            await asyncio.sleep(1.0)
+            first.kill()
+            await asyncio.sleep(120.0)
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.lease.fence == 1
+
+    run(scene())
+
+
+def test_a_stream_for_a_call_of_which_nothing_is_stored_leaves_no_lease_that_lasts() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first = await here.start("first", a_world())
+            with pytest.raises(TokenRejected, match="nobody knows"):
+                await first.switchboard.custody.take_over("CA1", "test")
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.remaining_s <= 0
+
+    run(scene())
+
+
+def test_who_is_cut_off_before_he_has_stored_anything_keeps_his_call() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            decision = await first.switchboard.answer(TWILIO, offered())
+            first.wire.cut = True
+            line = await here.connect(first, decision)
+            await asyncio.sleep(here.settings.lease_s * 3)
+            first.wire.cut = False
+            await asyncio.sleep(here.settings.lease_s)
+            assert first.session() is not None and second.session() is None
+            assert not line.closed and not here.control.redirected
+            assert of(await here.journal(), ReplyEnded)
+            lease = first.writer.lease("CA1")
+            assert lease is not None and lease.fence == 1
+
+    run(scene())
+
+
+def test_leases_without_calls_do_not_delay_the_rescue_of_a_call() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            for number in range(250):
+                await here.store.acquire(f"ghost{number}", "dead", 0.0)
+            first = await here.start("first", a_world())
+            second = await here.start("second", a_world())
+            await asked(here, first, await here.ring(first))
+            first.kill(known=False)
+            await here.until(lambda: here.control.redirected, within_s=15.0)
+            assert second.session() is not None
+
+    run(scene())
+
+
+def test_a_lease_that_was_without_a_call_is_looked_at_again_when_it_was_renewed() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            decision = await first.switchboard.answer(TWILIO, offered())
+            first.wire.cut = True
+            await here.connect(first, decision)
+            await asyncio.sleep(here.settings.lease_s * 3)
+            first.wire.cut = False
+            await asyncio.sleep(here.settings.lease_s)
+            first.kill(known=False)
+            await here.until(second.session, within_s=10.0)
 
     run(scene())
 
