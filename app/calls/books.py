@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.calls.journal import JournalEvent
+from app.calls.journal import Journal, JournalEvent
 from app.calls.store.base import CallStore, Lease
 from app.calls.store.errors import StoreError
+from app.conversation.session import CallSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class Writer(Protocol):
 
     def leases(self) -> tuple[Lease, ...]:
         """All of them."""
+        ...
+
+    def begin(self, call: CallSession, journal: Journal, lease: Lease, *, left: Left) -> None:
+        """Write a call on that was left."""
         ...
 
     async def settle(self, call_id: str) -> bool:

@@ -6,8 +6,9 @@ on one of the first kind.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Protocol
 
 import structlog
 
@@ -33,6 +34,18 @@ _RECALLS = 3
 """How often a carrier is told to bring one call back."""
 
 
+class Custody(Protocol):
+    """Which calls are this process's (`app.calls.custody`)."""
+
+    async def take_abandoned(self, held: HeldLease) -> bool:
+        """Make a call one of ours whose owner seems to be gone; False: there is nothing to take now."""
+        ...
+
+    async def hand_over(self, call_id: str, *, if_idle: bool = False) -> bool:
+        """Leave a call to whoever wants it; `if_idle`: only if it has no line here. False: it is still here."""
+        ...
+
+
 class LostCalls:
     """Looks after them."""
 
@@ -43,9 +56,8 @@ class LostCalls:
         store: Leases,
         controls: Mapping[str, CallControl],
         settings: RecoverySettings,
-        take_over: Callable[[str], Awaitable[bool]],
+        custody: Custody,
     ) -> None:
-        """`take_over` makes a call one of ours; False: there is none, only a lease that somebody left."""
         self._directory = directory
         self._clock = services.clock
         self._counters = services.counters
@@ -53,7 +65,7 @@ class LostCalls:
         self._controls = controls
         self._recall_s = settings.recall_s
         self._lease_s = settings.lease_s
-        self._take_over = take_over
+        self._custody = custody
         self._lost: dict[str, tuple[float, int]] = {}  # since when, and how often the carrier was told
         self._ghosts: dict[Lease, tuple[float, float]] = {}  # when it ran out, and when it is to be looked at again
 
@@ -85,6 +97,8 @@ class LostCalls:
         try:
             url = self._directory.after_url(session.carrier)
             await self._controls[session.carrier].redirect(session.call_id, url)
+            if session.perhaps_elsewhere:  # once is enough to learn where its caller is
+                self._lost[session.call_id] = (self._clock.now(), _RECALLS)
         except CallGone:
             outcome = "gone"
             session.caller_gone("gone")
@@ -99,6 +113,9 @@ class LostCalls:
         store_back = -inf
         while self._directory.accepting:
             await self._clock.sleep_until(self._clock.now() + _SWEEP_S)
+            for session in self._directory.sessions():
+                if session.unwanted:
+                    await self._custody.hand_over(session.call_id, if_idle=True)
             try:
                 abandoned = await self._store.abandoned(_SWEPT_AT_ONCE + len(self._ghosts))
             except StoreError:
@@ -127,5 +144,5 @@ class LostCalls:
         wanted = self._directory.accepting and self._directory.find(call_id) is None
         if -held.remaining_s < self._recall_s or not wanted:
             return
-        if not await self._take_over(call_id):
+        if not await self._custody.take_abandoned(held):
             self._ghosts[held.lease] = (now + held.remaining_s, now + _GHOST_AGAIN_S)
