@@ -2,8 +2,9 @@
 
 The supervisor serves no request. It holds the socket, so that no connection is refused while a worker is away; starts
 a new worker for each that died, later each time if they die young; and replaces them one after the other on SIGHUP.
-What becomes of the calls is the workers' own business: SIGTERM tells a worker to hand them over to its siblings, SIGINT
-that there will be nobody to take them.
+It gives up only if a worker is misconfigured before any has been ready: later there are calls to lose, and what is
+wrong may be mended while they go on. What becomes of the calls is the workers' own business: SIGTERM tells a worker to
+hand them over to its siblings, SIGINT that there will be nobody to take them.
 
 Each worker is on a leash, a socket pair: it says over it that it is ready, and sees by its end that the supervisor is
 gone.
@@ -22,7 +23,7 @@ import structlog
 from telephony.clock import Clock
 
 MISCONFIGURED = 2
-"""The exit code of a worker that need not be started again."""
+"""The exit code of a worker that cannot serve as things are: a setting is wrong, a port is taken, a disk is full."""
 _YOUNG_S = 10.0
 _PAUSE_S = (0.1, 10.0)
 _READY_S = 60.0
@@ -41,6 +42,13 @@ class _Worker:
     leash: socket.socket
     began: float
 
+    def has_been_ready(self) -> bool:
+        """It has said so; asked before its leash is closed."""
+        try:
+            return bool(self.leash.recv(1, socket.MSG_PEEK))
+        except OSError:  # not yet, or never
+            return False
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -52,7 +60,7 @@ class _Slot:
 
 
 class Supervisor:
-    """Runs until it is told to stop, or until a worker is misconfigured."""
+    """Runs until it is told to stop, or until a worker is misconfigured before any has been ready."""
 
     def __init__(
         self, command: Command, workers: int, listening: socket.socket, clock: Clock, *, inherited: bool
@@ -67,6 +75,8 @@ class Supervisor:
         self._stopped = asyncio.Event()
         self._replacing = asyncio.Event()
         self._exit_code = 0
+        self._served = False
+        """A worker that is dead has been ready."""
 
     async def run(self) -> int:
         """Returns the exit code."""
@@ -93,24 +103,37 @@ class Supervisor:
         """Keep one worker running in this place."""
         while not self._stopping:
             slot.worker = worker = await self._start(slot.number)
-            await self._outlive(slot, worker)
+            worker = await self._outlive(slot, worker)
             if self._stopping:
                 return
-            slot.pauses = 0 if self._clock.now() - worker.began > _YOUNG_S else slot.pauses + 1
-            log.warning("worker died", worker=slot.number, code=worker.process.returncode)
-            if worker.process.returncode == MISCONFIGURED:
+            slot.worker = None
+            code = worker.process.returncode
+            slot.pauses = slot.pauses + 1 if code == MISCONFIGURED or self._young(worker) else 0
+            if code != MISCONFIGURED:
+                log.warning("worker died", worker=slot.number, code=code)
+            elif self._has_served():
+                log.error("worker is misconfigured, the others go on", worker=slot.number, code=code)
+            else:
                 self._exit_code = MISCONFIGURED
                 self.stop()
                 return
             await self._pause(slot.pauses)
 
-    async def _outlive(self, slot: _Slot, worker: _Worker) -> None:
-        """Return when the place's worker is dead; one that was replaced dies unnoticed."""
+    def _young(self, worker: _Worker) -> bool:
+        return self._clock.now() - worker.began <= _YOUNG_S
+
+    def _has_served(self) -> bool:
+        """A worker is or was ready."""
+        return self._served or any(slot.worker is not None and slot.worker.has_been_ready() for slot in self._slots)
+
+    async def _outlive(self, slot: _Slot, worker: _Worker) -> _Worker:
+        """The place's worker when it is dead; one that was replaced dies unnoticed."""
         while True:
             await worker.process.wait()
+            self._served = self._served or worker.has_been_ready()
             worker.leash.close()
             if slot.worker is None or slot.worker is worker:
-                return
+                return worker
             worker = slot.worker
 
     async def _pause(self, deaths: int) -> None:
@@ -157,6 +180,7 @@ class Supervisor:
             _tell(new, signal.SIGTERM)
         else:
             slot.worker = new
+            self._served = True
             _tell(old, signal.SIGTERM)
             await old.process.wait()
             return

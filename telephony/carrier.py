@@ -248,6 +248,8 @@ class Carrier:
     """Called without arguments for each new media stream."""
     secret_variables: tuple[str, ...]
     """Environment variables that hold signing secrets; the first is the one to set, the others are for rotation."""
+    personal: frozenset[str] = frozenset()
+    """Those of `CallOffered.variables` that tell who or where somebody is, beside the numbers in them."""
     control: Callable[[Mapping[str, str]], CallControl | None] = lambda _: None
     """From the environment to the control over live calls; None: not set up, or the carrier has no such thing. Raises
     `OurFault` for a setting that is wrong."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.calls.journal import JournalEvent
+from app.calls.journal import Journal, JournalEvent
 from app.calls.store.base import CallStore, Lease
 from app.calls.store.errors import StoreError
+from app.conversation.session import CallSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Left:
 class Archive(Protocol):
     """Stored journals (`app.calls.archive.CallArchive`)."""
 
-    async def events(self, call_id: str) -> list[JournalEvent]:
-        """A call's journal so far; empty for one that is unknown. Raises `StoreError`."""
+    async def events(self, call_id: str, after: int = -1) -> list[JournalEvent]:
+        """A call's journal so far, those numbered above `after`; empty for one that is unknown. Raises `StoreError`."""
         ...
 
 
@@ -62,6 +63,10 @@ class Writer(Protocol):
 
     def rewrite(self, call_id: str) -> None:
         """The store has forgotten the call."""
+        ...
+
+    def begin(self, call: CallSession, journal: Journal, lease: Lease, *, left: Left) -> None:
+        """Write a call on that was left."""
         ...
 
     async def settle(self, call_id: str) -> bool:

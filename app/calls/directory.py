@@ -90,8 +90,11 @@ class Directory:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        for entry in self._calls.values():
-            entry.session.end("the bridge stops")
+        for entry in tuple(self._calls.values()):
+            if entry.session.perhaps_elsewhere:
+                self.lose(entry.session.call_id)
+            else:
+                entry.session.end("the bridge stops")
         await self._group.__aexit__(kind, error, trace)
 
     async def drain(self, within_s: float, impatient: Callable[[], bool] = lambda: False) -> None:

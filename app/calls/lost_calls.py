@@ -6,14 +6,15 @@ on one of the first kind.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Protocol
 
 import structlog
 
 from app.calls.directory import Directory
 from app.calls.recovery import RecoverySettings
-from app.calls.store.base import Leases
+from app.calls.store.base import HeldLease, Lease, Leases
 from app.calls.store.errors import StoreError
 from app.conversation.services import Services
 from app.conversation.session import CallSession
@@ -25,8 +26,24 @@ log = structlog.get_logger()
 
 _WATCH_S = 0.25
 _SWEEP_S = 1.0
+_SWEPT_AT_ONCE = 100
+_GHOST_AGAIN_S = 60.0
+_SAME_S = 1.0
+"""Two readings of when a lease ran out differ by less, however slow the store is."""
 _RECALLS = 3
 """How often a carrier is told to bring one call back."""
+
+
+class Custody(Protocol):
+    """Which calls are this process's (`app.calls.custody`)."""
+
+    async def take_abandoned(self, held: HeldLease) -> bool:
+        """Make a call one of ours whose owner seems to be gone; False: there is nothing to take now."""
+        ...
+
+    async def hand_over(self, call_id: str, *, if_idle: bool = False) -> bool:
+        """Leave a call to whoever wants it; `if_idle`: only if it has no line here. False: it is still here."""
+        ...
 
 
 class LostCalls:
@@ -39,9 +56,8 @@ class LostCalls:
         store: Leases,
         controls: Mapping[str, CallControl],
         settings: RecoverySettings,
-        take_over: Callable[[str], Awaitable[None]],
+        custody: Custody,
     ) -> None:
-        """`take_over` makes a call one of ours."""
         self._directory = directory
         self._clock = services.clock
         self._counters = services.counters
@@ -49,8 +65,9 @@ class LostCalls:
         self._controls = controls
         self._recall_s = settings.recall_s
         self._lease_s = settings.lease_s
-        self._take_over = take_over
+        self._custody = custody
         self._lost: dict[str, tuple[float, int]] = {}  # since when, and how often the carrier was told
+        self._ghosts: dict[Lease, tuple[float, float]] = {}  # when it ran out, and when it is to be looked at again
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -80,6 +97,8 @@ class LostCalls:
         try:
             url = self._directory.after_url(session.carrier)
             await self._controls[session.carrier].redirect(session.call_id, url)
+            if session.perhaps_elsewhere:  # once is enough to learn where its caller is
+                self._lost[session.call_id] = (self._clock.now(), _RECALLS)
         except CallGone:
             outcome = "gone"
             session.caller_gone("gone")
@@ -94,13 +113,36 @@ class LostCalls:
         store_back = -inf
         while self._directory.accepting:
             await self._clock.sleep_until(self._clock.now() + _SWEEP_S)
+            for session in self._directory.sessions():
+                if session.unwanted:
+                    await self._custody.hand_over(session.call_id, if_idle=True)
             try:
-                abandoned = await self._store.abandoned()
+                abandoned = await self._store.abandoned(_SWEPT_AT_ONCE + len(self._ghosts))
             except StoreError:
                 store_back = self._clock.now()
                 continue  # said by those who need it more
-            for held in abandoned if self._clock.now() - store_back > self._lease_s else ():
-                call_id = held.lease.call_id
-                wanted = self._directory.accepting and self._directory.find(call_id) is None
-                if -held.remaining_s >= self._recall_s and wanted:
-                    await self._take_over(call_id)
+            now = self._clock.now()
+            if now - store_back > self._lease_s:
+                for held in self._without_ghosts(abandoned, now):
+                    await self._rescue(held, now)
+
+    def _without_ghosts(self, abandoned: Sequence[HeldLease], now: float) -> list[HeldLease]:
+        """Those that may be calls: not held up by leases without a call, which are looked at again last and seldom, or
+        when they have been renewed meanwhile."""
+        known = self._ghosts
+        ran_out = {held.lease: now + held.remaining_s for held in abandoned}
+        self._ghosts = {
+            lease: known[lease]
+            for lease, at in ran_out.items()
+            if lease in known and abs(known[lease][0] - at) < _SAME_S
+        }
+        due = [held for held in abandoned if self._ghosts.get(held.lease, (0.0, now))[1] <= now]
+        return sorted(due, key=lambda held: held.lease in self._ghosts)
+
+    async def _rescue(self, held: HeldLease, now: float) -> None:
+        call_id = held.lease.call_id
+        wanted = self._directory.accepting and self._directory.find(call_id) is None
+        if -held.remaining_s < self._recall_s or not wanted:
+            return
+        if not await self._custody.take_abandoned(held):
+            self._ghosts[held.lease] = (now + held.remaining_s, now + _GHOST_AGAIN_S)

@@ -26,6 +26,13 @@ class GiveUp(Message, frozen=True):
     fence: int
 
 
+class GiveBack(Message, frozen=True):
+    """The caller is on the line of whoever had the call before: leave it to him, if you have no line. Only for the
+    owner with this fence."""
+
+    fence: int
+
+
 class CarrierSaid(Message, frozen=True):
     """The carrier's word that the call is over."""
 
@@ -105,7 +112,7 @@ def _written(events: Iterable[JournalEvent]) -> list[msgspec.Raw]:
     return [msgspec.Raw(encode_event(event)) for event in events]
 
 
-AnyMessage = GiveUp | CarrierSaid | HangUpCall | TransferCall | PressKeys | Inquire | HandOver
+AnyMessage = GiveUp | GiveBack | CarrierSaid | HangUpCall | TransferCall | PressKeys | Inquire | HandOver
 AnyAnswer = Known | HandedOver
 
 _encoder = msgspec.json.Encoder()

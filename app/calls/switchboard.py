@@ -24,6 +24,7 @@ from app.calls.lost_calls import LostCalls
 from app.calls.messages import (
     Answer,
     CarrierSaid,
+    GiveBack,
     GiveUp,
     HandOver,
     HangUpCall,
@@ -79,13 +80,11 @@ class Switchboard:
         self._others = others
         self._neighbours = neighbours or NoNeighbours()
         settings = settings or RecoverySettings()
-        self.custody = Custody(directory, services, books, others, self._neighbours, settings)
         self._group = asyncio.TaskGroup()
+        self.custody = Custody(directory, services, books, others, self._neighbours, settings, self._group.create_task)
         self._tasks: list[asyncio.Task[None]] = []
         books.writer.on_lost = lambda call_id, _: self.custody.lose(call_id)
-        self._lost_calls = LostCalls(
-            directory, services, books.store, controls or {}, settings, self.custody.take_abandoned
-        )
+        self._lost_calls = LostCalls(directory, services, books.store, controls or {}, settings, self.custody)
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -97,6 +96,7 @@ class Switchboard:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        self.custody.closing = True
         for task in self._tasks:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
@@ -268,15 +268,15 @@ class Switchboard:
                 continue
             for content in contents:
                 message = decode(content)
-                if isinstance(message, GiveUp):
+                if isinstance(message, GiveUp | GiveBack):
                     self._group.create_task(self._give_up(message))
                 elif message is not None:
                     self._obey(message)
 
-    async def _give_up(self, message: GiveUp) -> None:
+    async def _give_up(self, message: GiveUp | GiveBack) -> None:
         lease = self._writer.lease(message.call_id)
         if lease is not None and lease.fence == message.fence:
-            await self.custody.hand_over(message.call_id)
+            await self.custody.hand_over(message.call_id, if_idle=isinstance(message, GiveBack))
 
     def _obey(self, message: Message) -> None:
         session = self.directory.find(message.call_id)

@@ -76,7 +76,8 @@ class Call(Protocol):
 
 
 Lost = Callable[[str, StoreError], None]
-"""Told that a call is not ours: `FencedOff`, `LeaseHeld` or `CallOver`. It must stop speaking at once."""
+"""Told that a call is not ours: `FencedOff`, `LeaseHeld` or `CallOver`. It must stop speaking at once. Who wants what
+is not stored yet asks for it now (`leave`); then the call is forgotten."""
 
 
 @dataclass(slots=True)
@@ -418,8 +419,8 @@ class JournalWriter:
 
     def _lose(self, call_id: str, refusal: StoreError) -> None:
         self._counters.count("calls_lost", kind=type(refusal).__name__)
-        self.forget(call_id)
         self.on_lost(call_id, refusal)
+        self.forget(call_id)
 
     async def _sweep(self) -> None:
         if self._failures or self._clock.now() < self._sweep_at:

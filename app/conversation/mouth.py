@@ -43,6 +43,7 @@ class Mouth:
         self._lead_ms = lead_ms
         self._echo = echo or EchoGuard(TELEPHONE.rate_hz)
         self._tenure = tenure or Tenure()
+        self._muted = False
         self._leg: Leg | None = None
         self._started = False
         self.turn: Turn | None = None
@@ -75,7 +76,7 @@ class Mouth:
     # Playout: the leg asks
 
     def due(self, now: float) -> tuple[CarrierCommand, ...]:
-        if now >= self._tenure.until:
+        if self._muted or now >= self._tenure.until:
             return ()
         commands = self.pacer.due(now)
         if not commands:
@@ -90,7 +91,12 @@ class Mouth:
 
     def next_due(self, now: float) -> float | None:
         due = self.pacer.next_due(now)
-        return due if due is None or now < self._tenure.until else now + _LAPSED_S
+        return due if due is None or (now < self._tenure.until and not self._muted) else now + _LAPSED_S
+
+    def mute(self, muted: bool) -> None:
+        """Nothing leaves while it is muted, and what is due is kept."""
+        self._muted = muted
+        self.wake()
 
     def wake(self) -> None:
         """There is something to send."""

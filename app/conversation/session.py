@@ -77,6 +77,10 @@ class CallSession:
         self.state = CallState(Phase.RINGING) if ringing else resting_state(memory)
         self._owed = owed(memory)
         self.end_reason = ""
+        self.perhaps_elsewhere = False
+        """Somebody else may have the call's line: while no leg comes, it is not for us to say that it is over."""
+        self.unwanted = False
+        """No leg came in time to a call that is perhaps elsewhere: it is to be left."""
         self._services = services
         self._manners = services.manners
         self._clock = services.clock
@@ -188,6 +192,7 @@ class CallSession:
             detached = asyncio.Event()
             detached.set()
             return detached
+        self.perhaps_elsewhere = self.unwanted = False
         detached = self._legs.attach(leg, stream_id, self._group)
         self.dispatch(Event.LEG_ATTACHED)
         return detached
@@ -241,6 +246,10 @@ class CallSession:
     def hang_up_stream(self) -> None:
         """Close the leg as if the line had broken: the carrier asks what to do, and may reach somebody else."""
         self._legs.close()
+
+    def mute(self, muted: bool) -> None:
+        """Not a sound until told otherwise: whose call it is, is not known. What is due then is kept."""
+        self._agent.mouth.mute(muted)
 
     def leave(self) -> None:
         """Another process carries the call on: fall silent at once, and tell the journal no more."""
@@ -325,6 +334,8 @@ class CallSession:
         match name:
             case "floor":
                 self._floor_expired()
+            case "phase" if self.perhaps_elsewhere:
+                self.unwanted = True
             case "phase":
                 self.end_reason = self.end_reason or _EXPIRED.get(self.state.phase, "no media")
                 self.dispatch(Event.PHASE_EXPIRED)

@@ -37,6 +37,9 @@ class Workers:
     def pids(self) -> list[int]:
         return [int(path.stem) for path in self.folder.glob("*.runs")]
 
+    def pid_of(self, number: str) -> int:
+        return next(int(path.stem) for path in self.folder.glob("*.runs") if path.read_text() == number)
+
     def told(self) -> dict[int, str]:
         return {int(path.stem): path.read_text() for path in self.folder.glob("*.told")}
 
@@ -49,8 +52,15 @@ class Workers:
 Scene = Callable[[Supervisor, Workers], Awaitable[None]]
 
 
-def supervised(tmp_path: Path, scene: Scene, *, inherited: bool = False, workers: int = 2) -> tuple[int, Workers]:
-    found = Workers(tmp_path)
+def supervised(
+    tmp_path: Path,
+    scene: Scene,
+    *,
+    inherited: bool = False,
+    workers: int = 2,
+    workers_of: Callable[[Path], Workers] = Workers,
+) -> tuple[int, Workers]:
+    found = workers_of(tmp_path)
 
     async def main() -> int:
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -111,3 +121,60 @@ def test_a_worker_that_cannot_be_configured_ends_all(tmp_path: Path) -> None:
             return await Supervisor(command, 2, listening, MonotonicClock(), inherited=False).run()
 
     assert asyncio.run(asyncio.wait_for(main(), 20)) == MISCONFIGURED
+
+
+class Restarted(Workers):
+    """Once they were told to die, the next ones in the same places find a setting wrong until it is mended."""
+
+    wrong: tuple[str, ...] = ("0", "1")
+
+    def command(self, number: int, listening_fd: int, leash_fd: int) -> Sequence[str]:
+        died, mended = (self.folder / "died").exists(), (self.folder / "mended").exists()
+        if str(number) not in self.wrong or not died or mended:
+            return super().command(number, listening_fd, leash_fd)
+        found = f"import pathlib; pathlib.Path({str(self.folder)!r}, 'found').open('a').write('x')"
+        return (sys.executable, "-c", f"{found}; raise SystemExit({MISCONFIGURED})")
+
+    def die(self) -> None:
+        (self.folder / "died").touch()
+        for number in self.wrong:
+            os.kill(self.pid_of(number), signal.SIGKILL)
+
+    def found(self) -> int:
+        """How often a setting was found to be wrong."""
+        place = self.folder / "found"
+        return len(place.read_text()) if place.exists() else 0
+
+    def mend(self) -> None:
+        (self.folder / "mended").touch()
+
+
+class OneRestarted(Restarted):
+    wrong = ("1",)
+
+
+def test_one_that_cannot_be_started_again_ends_no_others_and_comes_back_when_it_can(tmp_path: Path) -> None:
+    async def scene(supervisor: Supervisor, workers: Workers) -> None:
+        assert isinstance(workers, Restarted)
+        workers.die()
+        await workers.until(lambda: workers.found() >= 2)
+        assert not workers.told()
+        workers.mend()
+        await workers.until(lambda: len(workers.pids()) == 3)
+        assert not workers.told()
+
+    code, workers = supervised(tmp_path, scene, workers_of=OneRestarted)
+    assert code == 0
+    assert len(workers.told()) == 2
+
+
+def test_when_nobody_can_be_started_again_it_goes_on_trying(tmp_path: Path) -> None:
+    async def scene(supervisor: Supervisor, workers: Workers) -> None:
+        assert isinstance(workers, Restarted)
+        workers.die()
+        await workers.until(lambda: workers.found() >= 3)
+        workers.mend()
+        await workers.until(lambda: len(workers.pids()) == 4)
+
+    code, _ = supervised(tmp_path, scene, workers_of=Restarted)
+    assert code == 0

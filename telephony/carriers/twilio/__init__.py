@@ -303,6 +303,19 @@ _WITHHELD_WORDS = ("ANONYMOUS", "BLOCKED", "PRIVATE", "RESTRICTED", "UNAVAILABLE
 _KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 _WITHHELD = frozenset({*_WITHHELD_WORDS, *(f"+{word.translate(_KEYPAD)}" for word in _WITHHELD_WORDS)})
 
+_PARTIES = ("Caller", "Called", "From", "To")
+_PERSONAL = frozenset(
+    {
+        *(f"{party}{place}" for party in _PARTIES for place in ("City", "State", "Zip", "Country")),
+        "CallerName",
+        "ForwardedFrom",
+        "CalledVia",
+        "StirPassportToken",
+        *(f"SipHeader_{name}" for name in ("Remote-Party-ID", "P-Asserted-Identity", "P-Preferred-Identity")),
+    }
+)
+"""https://www.twilio.com/docs/voice/twiml#request-parameters; the token has both numbers inside, in base64."""
+
 # Documents
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 (5th ed.), section 2.2
@@ -466,5 +479,6 @@ TWILIO = Carrier(
     webhooks=TwilioWebhooks(),
     protocol=TwilioProtocol,
     secret_variables=("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY"),
+    personal=_PERSONAL,
     control=twilio_control,
 )

@@ -1,6 +1,7 @@
 """A call goes on whichever process dies, and nobody speaks twice: in virtual time, with a common store."""
 
 import asyncio
+from base64 import b64encode
 from copy import deepcopy
 from typing import Any
 
@@ -18,9 +19,12 @@ from app.calls.journal import (
     ToolCalled,
 )
 from app.calls.recovery import RecoverySettings
+from app.calls.redaction import Private
+from app.calls.seal import Seal
 from app.calls.store.base import Batch, Lease
 from app.calls.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from app.calls.store.memory import MemoryStore
+from app.conversation.memory import fold
 from app.conversation.results import UNKNOWN_RESULT
 from app.conversation.state import Floor, Phase
 from app.conversation.tools import CallContext, Toolbox, tool
@@ -186,6 +190,27 @@ async def begins_again(here: Town, at: Process) -> None:
     assert of(await here.journal(), ReplyEnded)[0].heard == "Hello."
 
 
+def test_a_call_that_is_masked_in_the_store_goes_on_all_the_same() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.private = (Private.NUMBERS, Private.TOOLS)
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            line = await here.ring(first)
+            await asked(here, first, line)
+            await asyncio.sleep(1.5)
+            first.kill()
+            await here.after(second)
+            taken = second.session()
+            assert taken is not None
+            assert (taken.call_id, taken.carrier, taken.offered.caller) == ("CA1", "twilio", "+*********01")
+            assert taken.offered.variables == {"customer": "81"}
+            await here.until(lambda: len(of(taken.record.journal.events, ReplyEnded)) == 2, within_s=12.0)
+            ended = of(taken.record.journal.events, ReplyEnded)[-1]
+            assert (ended.said, ended.heard, ended.reason) == (LONG, LONG, "completed")
+
+    run(scene())
+
+
 def test_a_call_whose_process_died_before_anything_was_stored_begins_again() -> None:
     async def scene() -> None:
         async with town() as here:
@@ -298,6 +323,250 @@ def test_a_call_whose_process_died_and_for_which_no_carrier_asks_is_brought_back
     run(scene())
 
 
+def test_a_lease_without_a_call_is_claimed_by_nobody_and_forgotten_in_time() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.store = MemoryStore(here.clock, keep_s=900.0)
+            first = await here.start("first", a_world())
+            await here.start("second", a_world())
+            await here.start("third", a_world())
+            await first.switchboard.answer(TWILIO, offered())
+            first.kill()
+            await asyncio.sleep(600.0)
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.lease == Lease("CA1", "first", 1)
+            await asyncio.sleep(900.0)
+            assert await here.store.holder("CA1") is None
+
+    run(scene())
+
+
+def test_a_call_that_cannot_be_read_is_claimed_by_nobody() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            here.seal = Seal([b64encode(bytes(32)).decode()])
+            first = await here.start("first", a_world())
+            here.seal = Seal([b64encode(bytes([1] * 32)).decode()])
+            await here.start("second", a_world())
+            await here.ring(first)
+            await asyncio.sleep(1.0)
+            first.kill()
+            await asyncio.sleep(120.0)
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.lease.fence == 1
+
+    run(scene())
+
+
+def test_a_stream_for_a_call_of_which_nothing_is_stored_leaves_no_lease_that_lasts() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first = await here.start("first", a_world())
+            with pytest.raises(TokenRejected, match="nobody knows"):
+                await first.switchboard.custody.take_over("CA1", "test")
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.remaining_s <= 0
+
+    run(scene())
+
+
+def test_who_is_cut_off_before_he_has_stored_anything_keeps_his_call() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            decision = await first.switchboard.answer(TWILIO, offered())
+            first.wire.cut = True
+            line = await here.connect(first, decision)
+            await asyncio.sleep(here.settings.lease_s * 3)
+            first.wire.cut = False
+            await asyncio.sleep(here.settings.lease_s)
+            assert first.session() is not None and second.session() is None
+            assert not line.closed and not here.control.redirected
+            assert of(await here.journal(), ReplyEnded)
+            lease = first.writer.lease("CA1")
+            assert lease is not None and lease.fence == 1
+
+    run(scene())
+
+
+def test_leases_without_calls_do_not_delay_the_rescue_of_a_call() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            for number in range(250):
+                await here.store.acquire(f"ghost{number}", "dead", 0.0)
+            first = await here.start("first", a_world())
+            second = await here.start("second", a_world())
+            await asked(here, first, await here.ring(first))
+            first.kill(known=False)
+            await here.until(lambda: here.control.redirected, within_s=15.0)
+            assert second.session() is not None
+
+    run(scene())
+
+
+def test_a_lease_that_was_without_a_call_is_looked_at_again_when_it_was_renewed() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world())
+            decision = await first.switchboard.answer(TWILIO, offered())
+            first.wire.cut = True
+            await here.connect(first, decision)
+            await asyncio.sleep(here.settings.lease_s * 3)
+            first.wire.cut = False
+            await asyncio.sleep(here.settings.lease_s)
+            first.kill(known=False)
+            await here.until(second.session, within_s=10.0)
+
+    run(scene())
+
+
+# a machine that is cut off from the store, and no other
+
+
+async def taken_from_the_one_cut_off(here: Town) -> tuple[Process, Process, Line]:
+    """A call whose process cannot reach the store, and that another one has taken for abandoned."""
+    first, second = await here.start("first", a_world()), await here.start("second", a_world())
+    line = await here.ring(first)
+    await asyncio.sleep(1.0)
+    first.wire.cut = True
+    await here.until(second.session)
+    return first, second, line
+
+
+def test_who_was_cut_off_with_the_caller_on_the_line_gets_his_call_back() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second, line = await taken_from_the_one_cut_off(here)
+            session = first.session()
+            await asked(here, first, line)
+            first.wire.cut = False
+            await here.until(lambda: second.session() is None)
+            await asyncio.sleep(10.0)
+            assert first.session() is session is not None and not line.closed
+            events = await here.journal()
+            assert [(event.owner, event.fence) for event in of(events, CallTakenOver)] == [("second", 2), ("first", 3)]
+            assert [event.text for event in of(events, CallerSaid)] == [QUESTION]
+            assert of(events, ReplyEnded)[-1].heard == LONG
+            assert not of(events, CallEnded)
+            memory = fold(events)
+            assert (memory.phase, memory.stream_id) == (Phase.LIVE, "MZ1")
+            holder = await here.store.holder("CA1")
+            assert holder is not None and holder.lease == first.writer.lease("CA1") and holder.remaining_s > 0
+
+    run(scene())
+
+
+def test_a_call_that_is_perhaps_elsewhere_is_left_and_not_ended_when_no_stream_comes() -> None:
+    async def scene() -> None:
+        async with town(RecoverySettings(grace_s={"twilio": 3.0})) as here:
+            first, second, line = await taken_from_the_one_cut_off(here)
+            await here.until(lambda: here.control.redirected)
+            line.drop()
+            again = await here.after(first)
+            await asyncio.sleep(20.0)
+            assert second.session() is None and len(here.control.redirected) == 2
+            assert not of(await here.journal(), CallEnded)
+            session = first.session()
+            assert session is not None and session.state.phase is Phase.LIVE
+            first.wire.cut = False
+            await asyncio.sleep(10.0)
+            assert first.session() is session and second.session() is None and not again.closed
+            assert isinstance(await first.switchboard.after(TWILIO, offered()), OpenStream)
+            again.close()
+            await first.switchboard.status(TWILIO, CallStatus("CA1", "completed", ended=True))
+            assert of(await here.journal(), CallEnded)[0].reason == "carrier: completed"
+
+    run(scene())
+
+
+def test_who_stops_ends_no_call_that_is_perhaps_elsewhere() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second, line = await taken_from_the_one_cut_off(here)
+            second.stop()
+            await asyncio.sleep(here.settings.lease_s)
+            first.wire.cut = False
+            await asyncio.sleep(10.0)
+            session = first.session()
+            assert session is not None and session.state.phase is Phase.LIVE and not line.closed
+            assert not of(await here.journal(), CallEnded)
+
+    run(scene())
+
+
+def test_who_was_cut_off_makes_no_sound_while_he_asks_and_drops_a_call_that_has_a_line_elsewhere() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second, line = await taken_from_the_one_cut_off(here)
+            await asked(here, first, line)
+            again = await here.after(second)
+            renew, since = here.store.renew, [0]
+
+            async def noted(*arguments: Any) -> Any:
+                refused = await renew(*arguments)
+                since[0] = since[0] or (bool(refused) and len(line.heard))
+                return refused
+
+            here.store.renew = noted  # type: ignore[method-assign]
+            first.wire.cut = False
+            await here.until(lambda: first.session() is None)
+            assert since[0] and len(line.heard) - since[0] <= 12  # what the carrier had already
+            assert line.closed and not again.closed
+            taken = second.session()
+            assert taken is not None and taken.state.phase is Phase.LIVE
+            assert [event.owner for event in of(await here.journal(), CallTakenOver)] == ["second"]
+
+    run(scene())
+
+
+def test_a_caller_who_hangs_up_while_his_call_is_asked_back_has_hung_up() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second, _ = await taken_from_the_one_cut_off(here)
+            session = first.session()
+            second.wire.running.clear()  # it hears of nothing for a while
+            first.wire.cut = False
+            await asyncio.sleep(0.9)
+            assert session is not None and first.session() is session
+            session.caller_gone("completed")
+            second.wire.running.set()
+            await asyncio.sleep(3.0)
+            assert first.session() is None and second.session() is None
+            assert of(await here.journal(), CallEnded)[0].reason == "carrier: completed"
+
+    run(scene())
+
+
+def test_an_abandoned_call_that_nobody_has_is_taken_twice_and_ended_when_its_time_is_up() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first, second = await here.start("first", a_world()), await here.start("second", a_world(limit_s=1800.0))
+            here.control.failure = ControlUnreachable("slow")
+            await asked(here, first, await here.ring(first))
+            first.kill(known=False)
+            await asyncio.sleep(1200.0)
+            events = await here.journal()
+            assert len(of(events, CallTakenOver)) == 2 and not of(events, CallEnded)
+            assert second.session() is None
+            await asyncio.sleep(900.0)
+            assert len(of(await here.journal(), CallEnded)) == 1
+
+    run(scene())
+
+
+def test_an_abandoned_call_whose_owner_is_dead_for_sure_is_ended_when_no_stream_comes() -> None:
+    async def scene() -> None:
+        async with town() as here:
+            first = await here.start("first", a_world())
+            await here.start("second", a_world())
+            await asked(here, first, await here.ring(first))
+            first.kill()
+            await asyncio.sleep(60.0)
+            assert of(await here.journal(), CallEnded)[0].reason == "no media"
+
+    run(scene())
+
+
 def test_a_lost_call_whose_stream_comes_straight_back_is_carried_on() -> None:
     """Although the session that lost it has not cleared up yet."""
 
@@ -308,6 +577,8 @@ def test_a_lost_call_whose_stream_comes_straight_back_is_carried_on() -> None:
             await asked(here, first, line)
             lost = first.session()
             assert lost is not None
+            line.drop()
+            await here.until(lambda: lost.state.phase is Phase.SUSPENDED)
             await here.store.release(Lease("CA1", "first", 1))
             lease = await here.store.acquire("CA1", "second", here.settings.lease_s)
             await here.store.release(lease)
