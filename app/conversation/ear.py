@@ -177,7 +177,7 @@ class Ear:
 
     def partial(self, partial: PartialTranscript, now: float, *, disputed: bool) -> list[Event]:
         """The recogniser's present reading of the turn."""
-        changed = partial.text != self._partial.text
+        changed = (partial.text, partial.stable) != (self._partial.text, self._partial.stable)
         self._partial = partial
         if not (partial.stable and partial.text and changed):
             return []

@@ -234,6 +234,15 @@ def test_unstable_words_confirm_nothing() -> None:
     assert caller.partial("wait", stable=False) == []
 
 
+def test_words_that_turn_stable_as_they_are_confirm_once() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(256)
+    assert caller.partial("wait a", stable=False) == []
+    assert caller.partial("wait a") == [CONFIRMED]
+    assert caller.partial("wait a", stable=False) == []
+    assert caller.partial("wait a") == []
+
+
 def test_speech_of_600_ms_is_meant_even_when_the_recogniser_stays_silent() -> None:
     caller = Listener(disputed=True)
     assert caller.voice(640) == [STARTED]
