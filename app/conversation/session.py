@@ -381,7 +381,10 @@ class CallSession:
         """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
         due, self._owed = self._owed, None
         if due is not None:
-            pay(due, self._agent, self.record, self._manners.ask_again)
+            pay(due, self._agent, self.record, self._manners.when_back())
+            if self.state.floor is Floor.THINKING and self._agent.turn is None:  # nothing is asked: he may go on
+                self.dispatch(Event.REPLY_FINISHED)
+                self._time.count_silence(self._clock.now())
             return
         floor, ear, turn = self.state.floor, self._caller.ear, self._agent.turn
         undisputed = ear.began_at is None or (turn is not None and not turn.interruptible)
