@@ -106,7 +106,7 @@ class CallSession:
             Action.BRIDGE: self._agent.bridge,
             Action.REPROMPT: self._courtesies.reprompt,
             Action.APOLOGISE: self._courtesies.apologise,
-            Action.SAY_GOODBYE: self._courtesies.say_goodbye,
+            Action.SAY_GOODBYE: self._say_goodbye,
             Action.COLLECT_DIGIT: self._collect_digit,
             Action.RETURN_TO_LISTENING: self._caller.forget_half,
             Action.EXPLAIN_TRANSFER: lambda: self._agent.think(LatencyMetrics()),
@@ -360,6 +360,10 @@ class CallSession:
         if turn.words or turn.digits:
             self._courtesies.caller_is_there()
         self._agent.think(turn.metrics)
+
+    def _say_goodbye(self) -> None:
+        """Said over the caller it is heard to its end: what he was saying before does not stop it."""
+        self._courtesies.say_goodbye(interruptible=self._caller.ear.began_at is None)
 
     def _collect_digit(self) -> None:
         self._agent.speculation.forget()
