@@ -295,6 +295,10 @@ class CallSession:
         """The agent has, or is about to have, the floor."""
         return self.state.floor in (Floor.THINKING, Floor.SPEAKING, Floor.INTERRUPTED)
 
+    def heard_out(self) -> bool:
+        """The caller has heard what the agent has to say, and it is for him to answer."""
+        return self._agent.heard_out()
+
     def _catch_up(self) -> None:
         """What the caller did meanwhile happens now; without it the greeting is due."""
         ear = self._caller.ear
