@@ -99,9 +99,11 @@ class Settings(pydantic.BaseModel, frozen=True):
     recall_s: Annotated[float, Field(ge=0.2, le=3_600)] = _RECOVERY.recall_s
     """How long a call whose media is lost waits for its carrier to ask, before the carrier is told to."""
     bridge: str = _DEFAULTS.bridge
-    """Spoken when a lost line is back and nobody was saying anything; empty: nothing."""
+    """Spoken when a line that was lost for a moment (less than 0.7 s) is back and nobody was saying anything; empty:
+    nothing."""
     ask_again: str = _DEFAULTS.ask_again
-    """Spoken when another process took the call over and what the caller said meanwhile is lost."""
+    """Spoken when what the caller said may be lost: another process took the call over, or the line was lost for longer
+    while nobody was saying anything; off: `bridge` is spoken then, too."""
     endpoint_ms: Milliseconds = int(_EAR.endpoint_ms)
     """Silence that ends the caller's turn."""
     endpoint_complete_ms: Milliseconds = int(_EAR.complete_ms)
@@ -224,7 +226,7 @@ class Settings(pydantic.BaseModel, frozen=True):
             limit_s=self.call_limit_s,
             grace_s=self.grace_s,
             bridge=self.bridge,
-            ask_again=self.ask_again,
+            ask_again="" if _is_off(self.ask_again) else self.ask_again,
             lead_ms=self.lead_ms,
             level_voice=self.level_voice,
             noise_suppression="" if self.noise_suppression == "off" else self.noise_suppression,

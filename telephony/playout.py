@@ -192,6 +192,11 @@ class PlayoutLedger:
         words = bisect_right(self._words, position, key=_middle) if position else 0
         return position, words
 
+    def unheard_words_s(self, now: float) -> float:
+        """How long the words queued so far still take to be heard; without words, the sound. Commits to nothing."""
+        end = self._words[-1].end if self._words else self.queued
+        return max(0, end - self.heard(now, commit=False)) / self._rate_hz
+
     def finished(self, now: float) -> bool:
         """Everything queued was sent and heard, as the far end confirms it, or long enough ago if it cannot."""
         if self.sent < self.queued:

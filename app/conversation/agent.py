@@ -292,6 +292,12 @@ class AgentSide:
             return self._clock.now()
         return max(self.worked_at(), ledger.finish_expected_at())
 
+    def heard_out(self) -> bool:
+        """The reply is as good as heard, held or not, and nothing of ours comes after it: now the caller answers."""
+        turn = self.turn
+        awaits_him = turn is not None and turn.then is Then.LISTEN and turn.failure is None
+        return awaits_him and self.mouth.heard_out(self._clock.now())
+
     def mark_reached(self, name: str) -> None:
         """The far end confirms playback up to a mark."""
         if self.mouth.ledger.mark_reached(name, self._clock.now()):

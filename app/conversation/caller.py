@@ -34,6 +34,10 @@ class CallerObserver(Protocol):
         """The agent has, or is about to have, the floor."""
         ...
 
+    def heard_out(self) -> bool:
+        """Of what the agent says nothing is left to listen to."""
+        ...
+
     def follow(self, events: list[Event]) -> None:
         """What the caller did."""
         ...
@@ -221,5 +225,5 @@ class CallerSide:
         self._deadlines.clear("final")
 
     def _close(self, transcript: FinalTranscript) -> None:
-        now = self._clock.now()
-        self._observer.follow(self.ear.final(transcript, now, disputed=self._observer.disputed()))
+        now, disputed, heard_out = self._clock.now(), self._observer.disputed(), self._observer.heard_out()
+        self._observer.follow(self.ear.final(transcript, now, disputed=disputed, heard_out=heard_out))

@@ -86,6 +86,6 @@ class Courtesies:
             self._goodbye, self._goodbye_reason = text, reason
             self._observer.dispatch(Event.GOODBYE_REQUESTED)
 
-    def say_goodbye(self) -> None:
+    def say_goodbye(self, *, interruptible: bool) -> None:
         """The one that was requested."""
-        self._agent.say(Purpose.GOODBYE, self._goodbye, Then.END, self._goodbye_reason)
+        self._agent.say(Purpose.GOODBYE, self._goodbye, Then.END, self._goodbye_reason, interruptible=interruptible)

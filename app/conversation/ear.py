@@ -12,7 +12,8 @@ Sans I/O. Witnesses, none of which is believed alone:
 While the agent has the floor (`disputed`), speech counts as meant for us once it has words that are no backchannel.
 Words are late, and the sound is held anyway: so speech that lasts is given `words_late_ms` beyond `sustained_ms` to be
 told in words, and speech that consists of backchannels `backchannel_ms`, before its length alone decides. When it ends
-it is dismissed if it was nothing but backchannels, or had no words and was shorter than `sustained_ms`.
+it is dismissed if it was nothing but backchannels, or had no words and was shorter than `sustained_ms`. Once nothing is
+left to listen to (`heard_out`) no word is a backchannel: a "yeah" on the last syllable of a question answers it.
 """
 
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Ear:
 
     def partial(self, partial: PartialTranscript, now: float, *, disputed: bool) -> list[Event]:
         """The recogniser's present reading of the turn."""
-        changed = partial.text != self._partial.text
+        changed = (partial.text, partial.stable) != (self._partial.text, self._partial.stable)
         self._partial = partial
         if not (partial.stable and partial.text and changed):
             return []
@@ -185,8 +186,9 @@ class Ear:
             return []  # one word alone may be a cough, taken for one: when it pauses, the recogniser is asked
         return self._confirm(now)
 
-    def final(self, final: FinalTranscript, now: float, *, disputed: bool) -> list[Event]:
-        """Words that stay. Only the answer to a `finalize`, or a turn's end, closes a turn, if no voice contradicts."""
+    def final(self, final: FinalTranscript, now: float, *, disputed: bool, heard_out: bool = False) -> list[Event]:
+        """Words that stay. Only the answer to a `finalize`, or a turn's end, closes a turn, if no voice contradicts.
+        `heard_out`: of what the agent says nothing is left to listen to."""
         if final.text:
             self._finals.append(final.text)
         self._partial = PartialTranscript("")
@@ -195,7 +197,7 @@ class Ear:
         if self._voiced and not disputed and self._confirmed:  # he talks again: the turn goes on, with these words
             return []
         if disputed and not self._confirmed:
-            return self._settle(final, now)
+            return self._settle(final, now, heard_out=heard_out)
         if self.words:
             return [Event.TURN_UNDERSTOOD]
         sustained = self._confirmed
@@ -204,11 +206,12 @@ class Ear:
 
     # judgement
 
-    def _settle(self, final: FinalTranscript, now: float) -> list[Event]:
+    def _settle(self, final: FinalTranscript, now: float, *, heard_out: bool) -> list[Event]:
         """What the disputed speech was, now that its words are known."""
         long = self._voice_ms >= self._settings.sustained_ms
+        answers = heard_out and bool(spoken_words(self.words))
         meant = not self._is_backchannel(self.words) if self.words else long
-        if meant:
+        if meant or answers:
             confirmed = self._confirm(now)
             return [*confirmed, Event.TURN_UNDERSTOOD] if final.ends_turn else confirmed
         if self._voiced:  # he talks again: words from before the pause dismiss nothing

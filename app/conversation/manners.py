@@ -1,6 +1,7 @@
 """How the agent behaves: the phrases it says by itself, and how long it waits for everything."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from app.conversation.ear import EarSettings
 from app.conversation.reply import Then
@@ -29,7 +30,8 @@ class Manners:
     time_up: str = "I'm sorry, our time is up. Please call again if you need anything else. Goodbye."
     apology: str = "I'm sorry, I had a problem just now. Could you say that again?"
     ask_again: str = "I'm sorry, I lost you for a moment. What did you say?"
-    """Said when what the caller said meanwhile is lost: after a take-over, or a line that was gone for a while."""
+    """Said when what the caller said meanwhile may be lost: after a take-over, or when a line is back that was gone for
+    longer than a moment, and nothing else is due. Empty: the `bridge` is said then as well."""
     bridge: str = ""
     """Said when a line that was gone for a moment only is back and nothing else is due; empty: nothing."""
     moment_s: float = 0.7
@@ -98,9 +100,9 @@ class Manners:
         """How long a call may be without media: at its beginning, or later."""
         return self.media_s if phase is Phase.NEW else self.grace_s
 
-    def when_back(self, lost_s: float) -> str:
+    def when_back(self, lost_s: float = inf) -> str:
         """What is said when a line that was lost for so long is back and nothing else is due; empty: nothing."""
-        return self.bridge if lost_s < self.moment_s else self.ask_again
+        return self.bridge if lost_s < self.moment_s else self.ask_again or self.bridge
 
     def floor_limit_s(self, floor: Floor) -> float:
         """How long a floor state may last: every state has a deadline and an exit."""

@@ -16,6 +16,8 @@ from telephony.leg import Leg
 from telephony.pacing import Pacer
 from telephony.playout import Certainty, Heard, PlayoutLedger
 
+_LAST_SYLLABLE_S = 0.5
+"""Who speaks when so little is left of a reply's words knows its end: listeners begin on the last syllable."""
 _LAPSED_S = 0.02
 """How often to look whether the call is ours again."""
 
@@ -136,6 +138,14 @@ class Mouth:
         if playing and self._leg is not None:
             self._leg.clear()
         return heard
+
+    def heard_out(self, now: float) -> bool:
+        """The reply was made to its end, and its words were heard but for the last syllable, whatever silence follows
+        them; of a short one, most of it. A held one counts as heard up to where it was cut."""
+        if not (self._started and self.pacer.finished):
+            return False
+        heard, _ = self.ledger.progress(now)
+        return self.ledger.unheard_words_s(now) < min(_LAST_SYLLABLE_S, heard / self.audio.rate_hz)
 
     def resume(self) -> None:
         """Phase two, if it was nothing: go on from the word that was cut."""

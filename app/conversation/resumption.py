@@ -74,7 +74,7 @@ class Speaker(Protocol):
 
 
 def pay(due: Owed, speaker: Speaker, record: CallRecord, ask_again: str) -> None:
-    """Do what is due, now that the caller can be talked to."""
+    """Do what is due, now that the caller can be talked to. Without words to ask again in, nothing is asked."""
     lost = record.memory.lost_reply(record.at())
     if lost is not None and not isinstance(due, GoOn):
         record.add(lost)
@@ -84,7 +84,8 @@ def pay(due: Owed, speaker: Speaker, record: CallRecord, ask_again: str) -> None
         case Answer():
             speaker.think(LatencyMetrics())
         case AskAgain():
-            speaker.say(Purpose.RECOVERY, ask_again)
+            if ask_again:
+                speaker.say(Purpose.RECOVERY, ask_again)
         case _:
             assert_never(due)
 

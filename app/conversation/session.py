@@ -111,7 +111,7 @@ class CallSession:
             Action.BRIDGE: self._agent.bridge,
             Action.REPROMPT: self._courtesies.reprompt,
             Action.APOLOGISE: self._courtesies.apologise,
-            Action.SAY_GOODBYE: self._courtesies.say_goodbye,
+            Action.SAY_GOODBYE: self._say_goodbye,
             Action.COLLECT_DIGIT: self._collect_digit,
             Action.RETURN_TO_LISTENING: self._caller.forget_half,
             Action.EXPLAIN_TRANSFER: lambda: self._agent.think(LatencyMetrics()),
@@ -305,6 +305,10 @@ class CallSession:
         """The agent has, or is about to have, the floor."""
         return self.state.floor in (Floor.THINKING, Floor.SPEAKING, Floor.INTERRUPTED)
 
+    def heard_out(self) -> bool:
+        """The caller has heard what the agent has to say, and it is for him to answer."""
+        return self._agent.heard_out()
+
     def _catch_up(self) -> None:
         """What the caller did meanwhile happens now; without it the greeting is due."""
         ear = self._caller.ear
@@ -384,6 +388,10 @@ class CallSession:
             self._courtesies.caller_is_there()
         self._agent.think(turn.metrics)
 
+    def _say_goodbye(self) -> None:
+        """Said over the caller it is heard to its end: what he was saying before does not stop it."""
+        self._courtesies.say_goodbye(interruptible=self._caller.ear.began_at is None)
+
     def _collect_digit(self) -> None:
         self._agent.speculation.forget()
         self._time.count_silence(self._caller.collect_digits())  # a pressed key is a sign of life
@@ -404,7 +412,10 @@ class CallSession:
         """Go on where the line broke: with the reply, or with finding out what the caller said before it did."""
         due, self._owed = self._owed, None
         if due is not None:
-            pay(due, self._agent, self.record, self._manners.ask_again)
+            pay(due, self._agent, self.record, self._manners.when_back())
+            if self.state.floor is Floor.THINKING and self._agent.turn is None:  # nothing is asked: he may go on
+                self.dispatch(Event.REPLY_FINISHED)
+                self._time.count_silence(self._clock.now())
             return
         floor, ear, turn = self.state.floor, self._caller.ear, self._agent.turn
         undisputed = ear.began_at is None or (turn is not None and not turn.interruptible)

@@ -208,6 +208,7 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
         F.LISTENING: {
             E.SPEECH_STARTED: _to(F.PROCESSING_SPEECH),
             E.SPEECH_CONFIRMED: _to(F.PROCESSING_SPEECH),
+            E.TURN_ENDED: _to(F.PROCESSING_SPEECH, A.FINALIZE),  # it began while the agent spoke
             E.TURN_UNDERSTOOD: _to(F.THINKING, A.BEGIN_REPLY),  # the recogniser heard what the ear missed
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.COLLECT_DIGIT),
             E.GREETING_DUE: _to(F.THINKING, A.GREET),
@@ -242,6 +243,8 @@ FLOORS: MappingProxyType[Floor, dict[Event, Transition]] = MappingProxyType(
         F.SPEAKING: {
             E.SPEECH_STARTED: _to(F.INTERRUPTED, A.HOLD),
             E.SPEECH_CONFIRMED: _to(F.PROCESSING_SPEECH, A.HOLD, A.COMMIT),
+            E.SPEECH_PAUSED: _to(F.SPEAKING, A.FINALIZE),  # it began before the reply did, which started over it
+            E.TURN_ENDED: _to(F.SPEAKING, A.FINALIZE),
             E.TURN_UNDERSTOOD: _to(F.THINKING, A.HOLD, A.COMMIT, A.BEGIN_REPLY),
             E.DIGIT_PRESSED: _to(F.PROCESSING_SPEECH, A.HOLD, A.COMMIT, A.COLLECT_DIGIT),
             E.REPLY_FINISHED: _to(F.LISTENING),

@@ -7,6 +7,9 @@ from app.conversation.speaking import Speaking
 from app.conversation.wording import Wording
 from telephony.clock import Clock
 
+_LOOK_AGAIN_S = 0.1
+"""When there was nothing to say, or no way to say it."""
+
 
 class Waiting:
     """One reply's waits: for the model and the voice's first sound, then for tools and what the model makes of them."""
@@ -53,11 +56,12 @@ class Waiting:
     async def bridge(self, pieces: "asyncio.Queue[str | None]") -> None:
         """Say something each time he waits too long without hearing anything, until cancelled; `pieces` is the way to
         the voice."""
+        vain_until = 0.0
         while (filler := self._filler) is not None:
             await self._waits.wait()
             since, now = self._since, self._clock.now()
             due = since + self._after_s if self._has_text else filler.due(self._tools, since, now, self._after_s)
-            await self._clock.sleep_until(due)
+            await self._clock.sleep_until(max(due, vain_until))
             if since != self._since:
                 continue
             over = self._has_text and self._speaking.sounded
@@ -65,6 +69,8 @@ class Waiting:
                 await self._clock.sleep_until(self._clock.now() + self._again_s)
             elif self._has_text:
                 self._waits.clear()
+            else:
+                vain_until = self._clock.now() + _LOOK_AGAIN_S
 
     async def _say(self, filler: Filler, pieces: "asyncio.Queue[str | None]") -> bool:
         """At once from the speech at hand, before the voice's first sound; between what was said and what tools make of

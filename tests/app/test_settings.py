@@ -182,8 +182,8 @@ def test_the_example_lists_every_variable_that_anything_reads() -> None:
 
 
 def test_off_means_none_where_empty_means_unset() -> None:
-    manners = load(FILLER="off", BACKCHANNELS=" OFF ", SPECULATION="off").manners()
-    assert manners.filler == ""
+    manners = load(FILLER="off", ASK_AGAIN="off", BACKCHANNELS=" OFF ", SPECULATION="off").manners()
+    assert (manners.filler, manners.ask_again) == ("", "")
     assert manners.ear.backchannels == frozenset()
     assert manners.speculation.depth == "off"
     assert load(FILLER="", BACKCHANNELS="").manners().filler == Manners().filler

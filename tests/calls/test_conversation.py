@@ -2,6 +2,10 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+import pytest
 
 from app.calls.journal import (
     AnomalyHeard,
@@ -16,11 +20,21 @@ from app.calls.journal import (
 )
 from app.conversation.state import Floor, Phase
 from app.conversation.tools import Toolbox, tool
-from providers.base import AgentMessage, CallerMessage, ReplyEvent, ReplyRequest, TextDelta, ToolCall, ToolResult
+from providers.base import (
+    AgentMessage,
+    CallerMessage,
+    ReplyEvent,
+    ReplyRequest,
+    SpeechChunk,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+)
 from providers.errors import ProviderUnavailable
-from providers.scripted import Fault
-from tests.calls.world import World
-from tests.doubles import NOISE, SILENCE
+from providers.scripted import Fault, ScriptedTextToSpeech
+from telephony.audio import AudioFormat
+from tests.calls.world import Call, World
+from tests.doubles import NOISE, SILENCE, SPEECH
 from tests.virtual import run
 
 LONG = (
@@ -126,6 +140,74 @@ def test_a_false_interruption_is_resumed_from_the_heard_word() -> None:
             await call.until_heard_out()
             assert call.replies[1] == ("completed", LONG)
             assert len(call.said) == 1
+
+    run(scene())
+
+
+QUESTION = "Shall I book you for Monday at ten?"
+QUESTION_S = sum(len(word) + 1 for word in QUESTION.split()) * 0.06
+
+
+@dataclass
+class TrailingOff(ScriptedTextToSpeech):
+    """A voice whose sound goes on in silence behind the words, as many do."""
+
+    silence_s: float = 0.5
+
+    async def speak(self, text: AsyncIterator[str], audio: AudioFormat) -> AsyncGenerator[SpeechChunk, None]:
+        async for chunk in super().speak(text, audio):
+            yield chunk
+        yield SpeechChunk(SILENCE * round(self.silence_s / 0.02))
+
+
+async def said_into_a_question(word: str, after_s: float, frame: bytes = SPEECH) -> Call:
+    """A question is asked, into which something is said so long after its first sound."""
+    world = World(texts=(word, "thank you"))
+    world.tts = TrailingOff(world.clock)
+    world.llm.answer = lambda request: "Booked." if request.messages else QUESTION
+    async with world.call() as call:
+        await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+        await call.wait(after_s)
+        call.line.speak(0.4, frame)
+        await call.wait(6.0)
+    return call
+
+
+@pytest.mark.parametrize("word", ["yeah", "okay, sure"])
+@pytest.mark.parametrize("too_early_s", [0.3, 0.1, -0.1, -0.3])
+def test_a_word_on_the_last_syllable_or_in_the_silence_behind_it_is_an_answer(word: str, too_early_s: float) -> None:
+    call = run(said_into_a_question(word, QUESTION_S - too_early_s))
+    assert call.said == [word]
+    assert [heard for _, heard in call.replies[1:]] == ["Booked."]
+    assert call.world.llm.requests[-1].messages[-1] == CallerMessage(word)
+
+
+def test_a_backchannel_in_the_middle_of_a_question_answers_nothing() -> None:
+    call = run(said_into_a_question("yeah", QUESTION_S - 1.0))
+    assert (call.said, call.replies) == ([], [("completed", QUESTION)])
+
+
+def test_a_cough_on_the_last_syllable_answers_nothing_and_loses_no_word() -> None:
+    call = run(said_into_a_question("", QUESTION_S - 0.2, NOISE))
+    assert (call.said, call.replies) == ([], [("completed", QUESTION)])
+
+
+def test_a_backchannel_on_the_last_syllable_of_a_goodbye_does_not_keep_the_call() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours", "okay"))
+        world.tts = TrailingOff(world.clock)
+        world.llm.answer = lambda request: (
+            [TextDelta("Goodbye then."), ToolCall("1", "end_call", {})] if request.messages else "Hello."
+        )
+        async with world.call() as call:
+            await call.greeting()
+            call.line.speak(1.0)
+            await call.until(lambda: call.session.state.floor is Floor.SPEAKING)
+            await call.wait(0.7)
+            call.line.speak(0.4)
+            await call.until(call.running.done)
+            assert call.replies[-1] == ("completed", "Goodbye then.")
+            assert call.said == ["what are your opening hours"]
 
     run(scene())
 

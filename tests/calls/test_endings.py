@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
+
 from app.calls.journal import CallEnded, ReplyStarted, TransferRequested
 from app.conversation.manners import Manners
 from providers.base import Recognition, ReplyEvent, ReplyRequest, TextDelta, ToolCall
@@ -48,6 +50,19 @@ def test_a_caller_who_talks_on_cannot_move_the_calls_limit() -> None:
             ended = call.events(CallEnded)[0]
             assert ended.reason == "time is up"
             assert ended.at <= 26.1
+
+    run(scene())
+
+
+@pytest.mark.parametrize("talks_s", [0.9, 2.5])
+def test_a_caller_who_is_told_over_his_own_words_that_time_is_up_hears_it_to_its_end(talks_s: float) -> None:
+    async def scene() -> None:
+        world = World().with_manners(limit_s=10.0, silence_s=60.0)
+        async with world.call() as call:
+            await call.wait(9.0)
+            call.line.speak(talks_s)
+            await call.until(call.running.done)
+            assert call.replies[-1] == ("completed", world.manners.time_up)
 
     run(scene())
 

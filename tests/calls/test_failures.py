@@ -82,3 +82,28 @@ def test_a_crash_leaves_every_reply_with_its_one_outcome() -> None:
         assert [(event.turn, event.reason) for event in call.events(ReplyEnded)] == [(1, "completed"), (2, "lost")]
 
     run(scene())
+
+
+def test_a_caller_over_whose_noise_an_apology_began_is_heard_afterwards() -> None:
+    async def scene() -> None:
+        world = World(texts=("what are your opening hours", "", "yes")).with_manners(filler="")
+        world.stt.partial_every_s = 99.0  # short answers have no partials
+        await world.phrasebook.prepare(world.manners.phrases(), world.tts)
+        async with world.call() as call:
+            await call.greeting()
+            world.llm.first_token_s = 30.0
+            call.line.speak(1.0)
+            await call.until(lambda: call.session.state.floor is Floor.THINKING)
+            await call.wait(world.manners.think_s - 0.25)
+            call.line.speak(0.3, NOISE)  # until after the apology has begun
+            await call.until_heard_out()
+            await call.until_heard_out()
+            assert call.replies[-1] == ("completed", world.manners.apology)
+            world.llm.first_token_s = 0.3
+            await call.wait(1.0)
+            call.line.speak(0.4)
+            await call.until_heard_out()
+            assert call.said[1:] == ["yes"]
+            assert call.replies[-1][1].startswith("You said yes")
+
+    run(scene())

@@ -1,5 +1,7 @@
 """Lost and replaced streams: the call goes on where it was, whoever had the floor."""
 
+import pytest
+
 from app.calls.journal import CallEnded, ReplyStarted
 from app.conversation.state import Floor, Phase
 from providers.base import ReplyRequest
@@ -143,6 +145,20 @@ def test_after_a_line_was_gone_for_a_while_the_caller_is_asked_what_he_said() ->
             call.connect()
             await call.until_heard_out()
             assert call.replies[-1] == ("completed", call.world.manners.ask_again)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("bridge", ["Here I am again.", ""])
+def test_a_caller_who_is_never_asked_again_hears_what_bridges_a_moment_or_nothing(bridge: str) -> None:
+    async def scene() -> None:
+        async with World().with_manners(bridge=bridge, ask_again="").call() as call:
+            await call.greeting()
+            call.line.drop()
+            await call.wait(2.0)
+            call.connect()
+            await call.wait(5.0)
+            assert call.replies[1:] == ([("completed", bridge)] if bridge else [])
 
     run(scene())
 

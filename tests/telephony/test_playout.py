@@ -407,3 +407,23 @@ def test_of_a_line_that_never_confirmed_anything_nothing_that_followed_is_taken_
     second(ledger, at=0.0)
     ledger.mark()
     assert ledger.cut(4.0, lost=True, alive_at=0.9).samples == 0
+
+
+def test_what_is_left_of_a_reply_are_its_words_and_not_the_silence_behind_them() -> None:
+    ledger = PlayoutLedger(RATE)
+    ledger.queue(16000, WORDS)
+    ledger.send(16000, 0.0)
+    assert ledger.unheard_words_s(0.25) == 0.75
+    ledger.cut(0.75)
+    assert ledger.unheard_words_s(9.0) == 0.25  # it stays as it was cut
+    ledger.resume(4000)
+    assert ledger.unheard_words_s(9.0) == 0.5
+    ledger.send(12000, 10.0)
+    assert ledger.unheard_words_s(10.6) == 0.0
+
+
+def test_what_is_left_of_a_reply_without_words_is_its_sound() -> None:
+    ledger = PlayoutLedger(RATE)
+    second(ledger, at=0.0)
+    ledger.queue(4000)
+    assert ledger.unheard_words_s(0.75) == 0.75

@@ -165,6 +165,31 @@ def test_what_the_caller_said_while_nobody_listened_is_asked_for_again(talking: 
     run(scene())
 
 
+@pytest.mark.parametrize("bridge", ["Here I am again.", ""])
+def test_a_caller_who_is_never_asked_again_is_listened_to_by_the_next_process(bridge: str) -> None:
+    async def scene() -> None:
+        async with town() as here:
+            world = a_world(ask_again="", bridge=bridge)
+            first, second = await here.start("first", a_world()), await here.start("second", world)
+            await here.ring(first)
+            session = first.session()
+            assert session is not None
+            await here.until(lambda: of(session.record.journal.events, ReplyEnded))
+            await asyncio.sleep(1.0)
+            first.kill()
+            line = await here.after(second)
+            taken = second.session()
+            assert taken is not None
+            await asyncio.sleep(3.0)
+            assert taken.state.floor is Floor.LISTENING
+            line.speak(1.0)
+            await here.until(lambda: of(taken.record.journal.events, ReplyEnded)[-1].heard == LONG, within_s=12.0)
+            heard = [event.heard for event in of(taken.record.journal.events, ReplyEnded)]
+            assert heard == ["Hello.", *filter(None, [bridge]), LONG]
+
+    run(scene())
+
+
 def test_a_greeting_that_nobody_heard_is_said_by_the_process_where_the_stream_lands() -> None:
     async def scene() -> None:
         async with town() as here:

@@ -20,6 +20,7 @@ class Listener:
     def __init__(self, *, disputed: bool, settings: EarSettings | None = None) -> None:
         self.ear = Ear(settings)
         self.disputed = disputed
+        self.heard_out = False
         self.now = 100.0
 
     def hear(self, ms: float, probability: float) -> list[Event]:
@@ -40,7 +41,7 @@ class Listener:
 
     def final(self, text: str, *, finalized: bool = False, ends_turn: bool = False) -> list[Event]:
         final = FinalTranscript(text, finalized=finalized, ends_turn=ends_turn)
-        return self.ear.final(final, self.now, disputed=self.disputed)
+        return self.ear.final(final, self.now, disputed=self.disputed, heard_out=self.heard_out)
 
     def silence_until(self, event: Event) -> float:
         """Milliseconds of silence until it came."""
@@ -234,6 +235,15 @@ def test_unstable_words_confirm_nothing() -> None:
     assert caller.partial("wait", stable=False) == []
 
 
+def test_words_that_turn_stable_as_they_are_confirm_once() -> None:
+    caller = Listener(disputed=True)
+    caller.voice(256)
+    assert caller.partial("wait a", stable=False) == []
+    assert caller.partial("wait a") == [CONFIRMED]
+    assert caller.partial("wait a", stable=False) == []
+    assert caller.partial("wait a") == []
+
+
 def test_speech_of_600_ms_is_meant_even_when_the_recogniser_stays_silent() -> None:
     caller = Listener(disputed=True)
     assert caller.voice(640) == [STARTED]
@@ -337,6 +347,28 @@ def test_backchannels_alone_or_together(text: str) -> None:
     caller = Listener(disputed=True)
     caller.voice(192)
     caller.silence(256)
+    assert caller.final(text, finalized=True) == [DISMISSED]
+
+
+@pytest.mark.parametrize("text", ["Mm-hm.", "Yeah", "okay, yeah!", "right"])
+def test_a_backchannel_answers_when_nothing_is_left_to_listen_to(text: str) -> None:
+    caller = Listener(disputed=True)
+    caller.voice(320)
+    assert caller.silence_until(PAUSED)
+    caller.heard_out = True
+    assert caller.final(text, finalized=True) == [CONFIRMED]
+    caller.disputed = caller.heard_out = False
+    assert caller.silence_until(ENDED) <= USUAL.endpoint_ms  # he may go on, as after any other word
+    assert caller.final("", finalized=True) == [UNDERSTOOD]
+    assert caller.ear.take_words() == text
+
+
+@pytest.mark.parametrize("text", ["", " ...", "?"])
+def test_a_cough_answers_nothing_when_nothing_is_left_to_listen_to(text: str) -> None:
+    caller = Listener(disputed=True)
+    caller.voice(192)
+    caller.silence(256)
+    caller.heard_out = True
     assert caller.final(text, finalized=True) == [DISMISSED]
 
 

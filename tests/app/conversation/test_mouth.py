@@ -221,3 +221,39 @@ def test_a_turn_is_told_when_a_full_pacer_has_room() -> None:
     assert not scene.mouth.pacer.has_room()
     scene.play(0.0, 2.0)
     assert scene.rooms == 1
+
+
+def test_a_reply_is_heard_out_on_its_last_syllable_held_or_not() -> None:
+    scene = Scene()
+    scene.speak()
+    assert not scene.mouth.heard_out(9.0)
+    scene.play(0.0, 0.4)
+    assert not scene.mouth.heard_out(0.4)
+    scene.mouth.hold(0.4)
+    assert not scene.mouth.heard_out(9.0)
+    scene.mouth.resume()
+    scene.play(10.0, 10.6)
+    assert scene.mouth.heard_out(10.6)
+    scene.mouth.hold(10.6)
+    assert scene.mouth.heard_out(99.0)
+
+
+def test_a_reply_that_is_still_being_made_is_not_heard_out() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.mouth.pacer.queue(SECOND, WORDS)
+    scene.play(0.0, 1.0)
+    assert not scene.mouth.heard_out(1.0)
+    scene.mouth.pacer.finish()
+    assert scene.mouth.heard_out(1.0)
+
+
+def test_a_short_reply_is_heard_out_when_most_of_it_was_heard() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.mouth.pacer.queue(SECOND[:3200], (PlacedWord("yes", 0, 3200),))
+    scene.mouth.pacer.finish()
+    scene.play(0.0, 0.1)
+    assert not scene.mouth.heard_out(0.1)
+    scene.play(0.1, 0.3)
+    assert scene.mouth.heard_out(0.3)

@@ -208,3 +208,17 @@ def test_the_diagram_in_the_docs_is_drawn_from_the_table() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     drawn = text.partition("```mermaid\n")[2].partition("```")[0]
     assert drawn == diagram(), "draw it anew: put the output of app.conversation.state.diagram() into docs/states.md"
+
+
+@pytest.mark.parametrize(
+    ("floor", "event", "following"),
+    [
+        (Floor.SPEAKING, Event.SPEECH_PAUSED, Floor.SPEAKING),
+        (Floor.SPEAKING, Event.TURN_ENDED, Floor.SPEAKING),
+        (Floor.LISTENING, Event.TURN_ENDED, Floor.PROCESSING_SPEECH),
+    ],
+)
+def test_speech_that_a_reply_started_over_is_asked_about_when_it_ends(
+    floor: Floor, event: Event, following: Floor
+) -> None:
+    assert step(live(floor), event) == (live(following), (Action.FINALIZE,))
