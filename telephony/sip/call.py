@@ -253,7 +253,7 @@ class Call:
         return True
 
     def _moved(self, signal: StateSignalled) -> None:
-        self.call_id = signal.call_id or self.call_id
+        self.call_id = self.call_id or signal.call_id
         match signal.state:
             case DialogState.CALLING:
                 pass

@@ -7,6 +7,7 @@ import pjsua2 as pj
 
 from telephony.sip.account import CODEC_IDS, account_config, endpoint_config, transport_config, transport_type
 from telephony.sip.errors import EndpointFailed, SipUnavailable
+from telephony.sip.message import clean
 from telephony.sip.pjsua import CallHandle, LibraryUser, TrunkAccount, explain
 from telephony.sip.settings import ALL_CODECS, EndpointSettings, Transport, Trunk
 from telephony.sip.ticker import ReadAll
@@ -20,7 +21,7 @@ class _Log(pj.LogWriter):  # type: ignore[misc]  # pjsua2 has no types
     """What the library has to say, for debugging: it names numbers and addresses, and what matters is signalled."""
 
     def write(self, entry: Any) -> None:
-        log.debug("%s", entry.msg.strip())
+        log.debug("%s", clean(entry.msg).strip())
 
 
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # pjsua2 has no types

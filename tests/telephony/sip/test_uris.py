@@ -51,12 +51,14 @@ def test_who_calls() -> None:
     assert caller_identity(UDP, "+1555", "") == "<sip:+1555@sip.carrier.example:5070>"
     assert caller_identity(TLS, "", "Front Desk") == '"Front Desk" <sip:bridge1@customer.example>'
     assert caller_identity(TLS, "ann@x.example", "") == "<sip:ann@x.example>"
-    for caller, name in (("a b", ""), ("", 'x" <sip:evil@x>'), ("", "a\r\nb")):
+    for caller, name in (("a b", ""), ("", 'x" <sip:evil@x>'), ("", "a\r\nb"), ("", "\ud83d")):
         with pytest.raises(CallRefused):
             caller_identity(UDP, caller, name)
 
 
-@pytest.mark.parametrize("headers", [{"X Y": "1"}, {"X": "a\r\nB: c"}, {"X\r\n": "a"}, {"X": "a" * 2000}, {"": "a"}])
+@pytest.mark.parametrize(
+    "headers", [{"X Y": "1"}, {"X": "a\r\nB: c"}, {"X\r\n": "a"}, {"X": "a" * 2000}, {"": "a"}, {"X": "\ud83d"}]
+)
 def test_headers_that_would_change_the_message(headers: dict[str, str]) -> None:
     check_headers({"X-Account": "4711 and more"})
     with pytest.raises(CallRefused):
