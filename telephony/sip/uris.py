@@ -34,6 +34,12 @@ def host_of(server: str) -> str:
     return server.rpartition(":")[0] if server.count(":") == 1 else server
 
 
+def host_in(uri: str) -> str:
+    """The host of a SIP URI, without the port."""
+    address = uri.partition(":")[2].partition(";")[0].partition("?")[0]
+    return host_of(address.rpartition("@")[2])
+
+
 def trunk_identity(trunk: Trunk) -> str:
     """Who we are on this trunk: our address of record."""
     host = trunk.domain or trunk.server

@@ -7,6 +7,7 @@ from telephony.sip.settings import Transport, Trunk
 from telephony.sip.uris import (
     caller_identity,
     check_headers,
+    host_in,
     host_of,
     route_uri,
     server_uri,
@@ -76,3 +77,16 @@ def test_headers_that_would_change_the_message(headers: dict[str, str]) -> None:
 )
 def test_a_host_without_its_port(server: str, host: str) -> None:
     assert host_of(server) == host
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("sip:1@a.example", "a.example"),
+        ("sips:1:p@a.example:5061;transport=tls?X=a@b", "a.example"),
+        ("sip:a.example;lr", "a.example"),
+        ("sip:1@[2001:db8::7]:5060", "2001:db8::7"),
+    ],
+)
+def test_the_host_in_a_uri(uri: str, host: str) -> None:
+    assert host_in(uri) == host

@@ -118,7 +118,7 @@ class UserAgent:
         self.send(
             f"SIP/2.0 {status}\r\n{request.headers('via')}{request.headers('record-route')}"
             f"From: {request.header('from')}\r\nTo: {tagged}\r\nCall-ID: {request.header('call-id')}\r\n"
-            f"CSeq: {request.header('cseq')}\r\nContact: <sip:wire@{self.address}:{self.port}>\r\n{extra}{content}"
+            f"CSeq: {request.header('cseq')}\r\nContact: <{self.contact}>\r\n{extra}{content}"
             f"Content-Length: {len(body)}\r\n\r\n{body}",
             request.source,
         )
@@ -166,7 +166,7 @@ class Dialog:
             f"{method} {self.target} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP {self._agent.address}:{self._agent.port};branch={self._branch};rport\r\n"
             f"Max-Forwards: 70\r\nFrom: {self.local}\r\nTo: {self.remote}\r\nCall-ID: {self.call_id}\r\n"
-            f"CSeq: {self._sequence} {method}\r\nContact: <sip:wire@{self._agent.address}:{self._agent.port}>\r\n"
+            f"CSeq: {self._sequence} {method}\r\nContact: <{self._agent.contact}>\r\n"
             f"{extra}{content}Content-Length: {len(body)}\r\n\r\n{body}",
             self._to,
         )
