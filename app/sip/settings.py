@@ -225,8 +225,12 @@ _OTHERWISE_CALLED = {"tls": "certificate", "trunk": "server", "addresses": "sour
 """Settings of the endpoint that are set by a variable of another name."""
 
 
+_CURES = {"require_client_certificate": "; set SIP_AUTHORITIES to a file with your peers' own, not the system's"}
+"""What to do about a setting, where that is to set another one."""
+
+
 def _problem(rejected: SettingRejected) -> str:
-    return str(rejected).removeprefix(f"{rejected.setting}: ")
+    return str(rejected).removeprefix(f"{rejected.setting}: ") + _CURES.get(rejected.setting, "")
 
 
 def _fields(model: type[pydantic.BaseModel]) -> list[str]:

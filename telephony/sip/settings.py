@@ -129,7 +129,8 @@ class Tls:
     """File (PEM) of those we trust; empty for the system's."""
     verify_servers: bool = True
     require_client_certificate: bool = False
-    """Mutual TLS: who connects with a certificate that `authorities` signed may call from any address."""
+    """Mutual TLS: who connects with a certificate that `authorities` signed may call from any address. It takes
+    `authorities`: the system's sign for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ class EndpointSettings:
             raise SettingRejected("max_calls", "1 to 1000: that many are compiled in")
         if Transport.TLS in self.listen and not (self.tls.certificate and self.tls.private_key):
             raise SettingRejected("tls", "to listen takes a certificate and its private key")
+        if self.tls.require_client_certificate and not self.tls.authorities:
+            raise SettingRejected("require_client_certificate", "takes authorities, whose certificates alone may call")
 
     @property
     def ipv6(self) -> bool:
