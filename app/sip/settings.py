@@ -298,6 +298,7 @@ def _trunk(name: str, set_: TrunkVariables, variables: Mapping[str, str], *, stu
             proxy=set_.proxy,
             expires_s=set_.expires_s,
             addresses=set_.sources,
+            numbers=set_.numbers,
             codecs=set_.codecs,
             srtp=set_.srtp,
             caller=set_.caller,

@@ -20,7 +20,7 @@ from telephony.sip.contracts import Direction, EndpointObserver
 from telephony.sip.errors import CallRefused, CommandFailed, SipUnavailable, TooFewDescriptors
 from telephony.sip.events import Cause, DialRequest, Party, TrunkStatus
 from telephony.sip.leg import Ring, SipLeg
-from telephony.sip.message import read_invitation, user_of
+from telephony.sip.message import Message, read_invitation, user_of
 from telephony.sip.orders import Orders
 from telephony.sip.settings import EndpointSettings, Transport, Trunk
 from telephony.sip.signals import CallSignal, TrunkSignal
@@ -235,8 +235,9 @@ class Endpoint:
 
     # what the library says: on its threads, so it is only handed on
 
-    def trunk_for(self, source: str) -> str | None:
-        return self._sources.trunk_of(source)
+    def trunk_for(self, source: str, message: str) -> str | None:
+        several = len(self._sources.trunks_of(source)) > 1
+        return self._sources.trunk_of(source, user_of(Message(message).request_uri) if several else "")
 
     def invited(self, trunk: str, handle: "CallHandle", source: str, message: str) -> None:
         self._loop.call_soon_threadsafe(self._invited, trunk, handle, source, message)

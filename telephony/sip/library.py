@@ -33,8 +33,9 @@ class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # pjsua2 has no types
         self.account_ids: dict[str, int] = {}
 
     def onSelectAccount(self, prm: Any) -> None:
-        """Which trunk a request belongs to: its source tells, not what it says about itself."""
-        trunk = self.user.trunk_for(str(prm.rdata.srcAddress))
+        """Which trunk a request belongs to: its source tells, not what it says about itself. Only between several
+        trunks at one source does whom it calls tell."""
+        trunk = self.user.trunk_for(str(prm.rdata.srcAddress), prm.rdata.wholeMsg)
         if trunk is not None and trunk in self.account_ids:
             prm.accountIndex = self.account_ids[trunk]
 

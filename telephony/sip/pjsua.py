@@ -66,8 +66,8 @@ _DTMF_UPDATE = 1
 class LibraryUser(Protocol):
     """The endpoint, as the library sees it. Called on the library's threads: it may only hand on what it is told."""
 
-    def trunk_for(self, source: str) -> str | None:
-        """The trunk that calls from that address belong to; None for a stranger."""
+    def trunk_for(self, source: str, message: str) -> str | None:
+        """The trunk that a request from that address belongs to; None for a stranger."""
         ...
 
     def invited(self, trunk: str, handle: "CallHandle", source: str, message: str) -> None: ...

@@ -86,6 +86,8 @@ class Trunk:
     """Asked of the registrar; refreshed in good time before what it grants."""
     addresses: tuple[str, ...] = ()
     """Further networks that calls may come from: `192.0.2.0/24`, `2001:db8::7`."""
+    numbers: tuple[str, ...] = ()
+    """Numbers that are called over it, see `telephony.sip.dialled`: they tell trunks at one address apart."""
     codecs: tuple[Codec, ...] = ALL_CODECS
     """In order of preference."""
     srtp: Srtp = Srtp.OFF

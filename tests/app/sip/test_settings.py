@@ -171,6 +171,10 @@ def test_whose_certificates_let_callers_in_must_be_said() -> None:
         load(**ONE, SIP_REQUIRE_CLIENT_CERTIFICATE="true")
 
 
+def test_trunks_know_their_numbers() -> None:
+    assert load(**ONE, SIP_NUMBERS="+4930111, +4930222*").endpoint.trunks[0].numbers == ("+4930111", "+4930222*")
+
+
 def test_a_slip_of_the_pen_is_told_what_was_meant() -> None:
     with pytest.raises(SettingsError, match="is SIP_PASSWORD meant"):
         load(**ONE, SIP_PASWORD="x")
