@@ -9,10 +9,14 @@ fields are only ever added to, each with a default; what changes its meaning get
 not know comes back as `UnknownEvent`. `CallAnswered` and `CallTakenOver` say which `SCHEMA` was written.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+import structlog
+
+log = structlog.get_logger()
 
 SCHEMA = 1
 """Counts up with every kind or field added to this page."""
@@ -364,13 +368,36 @@ class _Envelope(msgspec.Struct):
     at: float
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(KEPT | PASSING)
 
 
 def encode(event: JournalEvent) -> bytes:
-    """One event as a JSON object; an unknown one as it was read."""
-    return _encoder.encode(event.fields if isinstance(event, UnknownEvent) else event)
+    """One event as a JSON object; an unknown one as it was read. See `to_json`."""
+    return to_json(event.fields if isinstance(event, UnknownEvent) else event)
+
+
+def to_json(value: Any) -> bytes:
+    """Any value as JSON. What no JSON can hold, halves of surrogate pairs, becomes replacement characters: what
+    somebody sent us must not keep the whole process from writing."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        log.warning("text that is no text was repaired", kind=type(value).__name__)
+        return _encoder.encode(_repaired(msgspec.to_builtins(value, enc_hook=msgspec.json.decode)))
+
+
+def _repaired(value: Any) -> Any:
+    match value:
+        case str():
+            return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+        case dict():
+            return {_repaired(key): _repaired(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_repaired(item) for item in value]
+        case _:
+            return value
 
 
 def decode(line: bytes) -> JournalEvent:

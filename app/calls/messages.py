@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from app.calls.books import Left
-from app.calls.journal import JournalEvent
+from app.calls.journal import JournalEvent, to_json
 from app.calls.journal import decode as decode_event
 from app.calls.journal import encode as encode_event
 
@@ -115,13 +115,12 @@ def _written(events: Iterable[JournalEvent]) -> list[msgspec.Raw]:
 AnyMessage = GiveUp | GiveBack | CarrierSaid | HangUpCall | TransferCall | PressKeys | Inquire | HandOver
 AnyAnswer = Known | HandedOver
 
-_encoder = msgspec.json.Encoder()
 _messages: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 _answers: msgspec.json.Decoder[AnyAnswer | None] = msgspec.json.Decoder(AnyAnswer | None)
 
 
 def encode(message: Message | Answer | None) -> bytes:
-    return _encoder.encode(message)
+    return to_json(message)
 
 
 def decode(content: bytes) -> AnyMessage | None:

@@ -59,7 +59,9 @@ class Seal:
         """What stands for a caller in the store, the present key's first; empty for an anonymous one."""
         if not caller:
             return ()
-        return tuple(hmac.digest(secret, caller.encode(), "sha256").hex()[:32] for secret in self._callers)
+        return tuple(
+            hmac.digest(secret, caller.encode("utf-8", "replace"), "sha256").hex()[:32] for secret in self._callers
+        )
 
 
 def _key(text: str) -> bytes:

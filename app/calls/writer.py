@@ -29,6 +29,7 @@ from app.calls.journal import (
     JournalGap,
     ReplyHeard,
     encode,
+    to_json,
 )
 from app.calls.redaction import Private, redacted
 from app.calls.seal import Seal
@@ -388,7 +389,7 @@ class JournalWriter:
         return entry.batch
 
     def _card(self, card: CallCard) -> bytes:
-        return self._seal.close(card_place(card.call_id), msgspec.json.encode(card.shown(self._private)))
+        return self._seal.close(card_place(card.call_id), to_json(card.shown(self._private)))
 
     def _settle(self, stored: list[Batch], refused: dict[str, FencedOff | Forgotten]) -> None:
         for batch in stored:

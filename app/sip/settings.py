@@ -225,8 +225,12 @@ _OTHERWISE_CALLED = {"tls": "certificate", "trunk": "server", "addresses": "sour
 """Settings of the endpoint that are set by a variable of another name."""
 
 
+_CURES = {"require_client_certificate": "; set SIP_AUTHORITIES to a file with your peers' own, not the system's"}
+"""What to do about a setting, where that is to set another one."""
+
+
 def _problem(rejected: SettingRejected) -> str:
-    return str(rejected).removeprefix(f"{rejected.setting}: ")
+    return str(rejected).removeprefix(f"{rejected.setting}: ") + _CURES.get(rejected.setting, "")
 
 
 def _fields(model: type[pydantic.BaseModel]) -> list[str]:
@@ -294,6 +298,7 @@ def _trunk(name: str, set_: TrunkVariables, variables: Mapping[str, str], *, stu
             proxy=set_.proxy,
             expires_s=set_.expires_s,
             addresses=set_.sources,
+            numbers=set_.numbers,
             codecs=set_.codecs,
             srtp=set_.srtp,
             caller=set_.caller,

@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.calls.archive import CallArchive, CallCard
 from app.calls.directory import Directory
-from app.calls.journal import CallEnded, JournalEvent, encode
+from app.calls.journal import CallEnded, JournalEvent, encode, to_json
 from app.calls.redaction import Private, mask_number, redacted
 from app.calls.store.errors import StoreUnavailable
 from app.calls.switchboard import Switchboard
@@ -55,7 +55,7 @@ def api_router(
     async def call(call_id: str) -> Response:
         """One call: its state and its whole journal."""
         record = await known.record(call_id)
-        return Response(msgspec.json.encode(record), media_type="application/json")
+        return Response(to_json(record), media_type="application/json")
 
     @router.get("/calls/{call_id}/events")
     async def events(call_id: str) -> StreamingResponse:

@@ -2,13 +2,13 @@
 
 What the library signals becomes events, what the application asks becomes commands. The library may be anywhere
 between the two at any time, so every command may come too late, and whatever happens there is one `CallEnded`.
-Runs on the event loop's thread alone.
+Runs on the event loop's thread alone; the library's side is asked elsewhere, for it may take its time.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 from telephony.sip.contracts import Direction, SipCall
 from telephony.sip.errors import CallRefused, CommandFailed, LibraryBusy
@@ -29,6 +29,7 @@ from telephony.sip.events import (
 from telephony.sip.inbox import Inbox
 from telephony.sip.leg import Ring, SipLeg
 from telephony.sip.message import read_reason, reason_header
+from telephony.sip.orders import Orders, when_done
 from telephony.sip.quality import StreamCounts, summarise
 from telephony.sip.signals import (
     CallSignal,
@@ -42,6 +43,8 @@ from telephony.sip.signals import (
 )
 from telephony.sip.uris import check_headers
 
+T = TypeVar("T")
+
 _NORMAL_CLEARING = Cause(q850=16)
 _WATCH_EVERY_S = 5.0
 _AGAIN_S = 0.5
@@ -51,7 +54,8 @@ _LAST_WORD_S = 40.0
 
 
 class Dialog(Protocol):
-    """The library's side of one call. Commands raise `CommandFailed`, and do nothing once it is gone."""
+    """The library's side of one call. Commands may look names up and take their time; they raise `CommandFailed`, and
+    do nothing once it is gone."""
 
     def answer(self, status: int, headers: Mapping[str, str]) -> None: ...
     def hang_up(self, status: int, headers: Mapping[str, str]) -> None: ...
@@ -67,6 +71,10 @@ class CallOwner(Protocol):
     """The endpoint, as its calls see it."""
 
     media_timeout_s: float
+
+    def carry_out(self, command: Callable[[], T]) -> "asyncio.Future[T]":
+        """Run what asks the library, off the event loop. What it raises is the future's."""
+        ...
 
     def open_leg(self, ring: Ring, key: int) -> SipLeg:
         """A leg for the ring of that key, driven from now on."""
@@ -98,6 +106,8 @@ class Call:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._inbox: Inbox[CallEvent] = Inbox()
+        self._orders = Orders(owner.carry_out)
+        self._insisted: Callable[[], None] | None = None  # what the library has to do, whatever it takes
         self._stage = _Stage.OFFERED if direction is Direction.INBOUND else _Stage.UNDER_WAY
         self._accepted = False  # 200 was sent or received
         self._leaving: Cause | None = None  # ours, once we have decided to end it
@@ -210,6 +220,8 @@ class Call:
         check_headers(headers)
         if self.direction is Direction.OUTBOUND or self._stage not in (_Stage.OFFERED, _Stage.UNDER_WAY):
             return
+        if self._leaving is not None:
+            return
         self._stage = _Stage.UNDER_WAY
         self._disarm()
         self._insist(lambda: self.dialog.answer(status, headers))
@@ -226,34 +238,33 @@ class Call:
         everything = {**headers, "Reason": reason} if reason else headers
         unanswered = self.direction is Direction.INBOUND and not self._accepted
         self._deadline = self._loop.call_later(_LAST_WORD_S, self.fail, cause)
+        self._orders.drop()
         self._insist(lambda: self.dialog.hang_up(cause.status or (480 if unanswered else 0), everything))
 
     def _insist(self, command: Callable[[], None]) -> None:
         """Have the library do it, later if it is busy: an answer or an end comes about by nothing else. The newest such
         command counts."""
         self._give_in()
-        try:
-            command()
-        except LibraryBusy:
-            self._again = self._loop.call_later(_AGAIN_S, self._insist, command)
-        except CommandFailed:
-            return  # the call has moved on, and the signal of that is on its way
+        self._insisted = command
+
+        def refused(failure: CommandFailed) -> None:  # if not busy, it has moved on, and the signal is on its way
+            if isinstance(failure, LibraryBusy) and self._insisted is command:
+                self._again = self._loop.call_later(_AGAIN_S, self._insist, command)
+
+        self._orders.give(command, refused, urgent=True)
 
     def _give_in(self) -> None:
+        self._insisted = None
         if self._again is not None:
             self._again.cancel()
             self._again = None
 
-    def _try(self, command: Callable[[], None]) -> bool:
-        """Whether the library did it; if not the call has moved on, and the signal of that is on its way."""
-        try:
-            command()
-        except CommandFailed:
-            return False
-        return True
+    def _try(self, command: Callable[[], None]) -> None:
+        """Have the library do it, if it can; if not the call has moved on, and the signal of that is on its way."""
+        self._orders.give(command, lambda _: None)
 
     def _moved(self, signal: StateSignalled) -> None:
-        self.call_id = signal.call_id or self.call_id
+        self.call_id = self.call_id or signal.call_id
         match signal.state:
             case DialogState.CALLING:
                 pass
@@ -316,10 +327,14 @@ class Call:
 
     def _watch_media(self) -> None:
         """A peer that is gone without a word sends nothing, and no BYE either."""
-        limit_s = self._owner.media_timeout_s
-        if not limit_s:
+        if not self._owner.media_timeout_s:
             return
-        packets = self.dialog.counts().received
+        when_done(self._owner.carry_out(self.dialog.counts), self._weigh)
+
+    def _weigh(self, counted: "asyncio.Future[StreamCounts]") -> None:
+        if self.ended:
+            return
+        limit_s, packets = self._owner.media_timeout_s, counted.result().received
         talking = self._stage is _Stage.ANSWERED and self._media is MediaState.ACTIVE
         if packets != self._packets or not talking:
             self._packets, self._quiet_s = packets, 0.0
@@ -338,9 +353,14 @@ class Call:
         if self.ended:
             return
         self._transfer_accepted = False
-        self._transfer = self._loop.call_later(within_s, self._transfer_over, False, 408, "no outcome in time")
-        if not self._try(command):
-            self._transfer_over(False, 481, "the call cannot be transferred now")
+        begun = self._loop.call_later(within_s, self._transfer_over, False, 408, "no outcome in time")
+        self._transfer = begun
+
+        def refused(_: CommandFailed) -> None:
+            if self._transfer is begun:
+                self._transfer_over(False, 481, "the call cannot be transferred now")
+
+        self._orders.give(command, refused)
 
     def _transfer_moved(self, signal: TransferSignalled) -> None:
         if self._transfer is None:

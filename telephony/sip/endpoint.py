@@ -10,8 +10,9 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from telephony.clock import Alarm, Clock
 from telephony.sip.call import Call, Dialog
@@ -19,17 +20,20 @@ from telephony.sip.contracts import Direction, EndpointObserver
 from telephony.sip.errors import CallRefused, CommandFailed, SipUnavailable, TooFewDescriptors
 from telephony.sip.events import Cause, DialRequest, Party, TrunkStatus
 from telephony.sip.leg import Ring, SipLeg
-from telephony.sip.message import read_invitation, user_of
+from telephony.sip.message import Message, read_invitation, user_of
+from telephony.sip.orders import Orders
 from telephony.sip.settings import EndpointSettings, Transport, Trunk
 from telephony.sip.signals import CallSignal, TrunkSignal
 from telephony.sip.sources import Sources
 from telephony.sip.ticker import MediaTicker
 from telephony.sip.trunk import TrunkKeeper
-from telephony.sip.uris import caller_identity, check_headers, host_of, target_uri
+from telephony.sip.uris import caller_identity, check_headers, host_in, host_of, target_uri
 
 if TYPE_CHECKING:
     from telephony.sip.library import Library
     from telephony.sip.pjsua import CallHandle
+
+T = TypeVar("T")
 
 _OTHER_DESCRIPTORS = 256
 """Besides the two of a call: websockets, providers, the journal, logs."""
@@ -38,6 +42,8 @@ _LOOK_UP_S, _LOOK_UP_EVERY_S, _LOOK_UP_AGAIN_S = 5.0, 300.0, 10.0
 _REASONS = {486: "full", 406: "incompatible", 488: "incompatible", 606: "incompatible"}
 """Why the library refuses an INVITE by itself, by what it answers."""
 _REPORT_EVERY_S = 1.0
+_COMMANDS_AT_ONCE, _NAMES_AT_ONCE = 16, 4
+"""Commands to calls, and names of whom to call, that may wait for a resolver before others wait for them."""
 _HANG_UP_S = 3.0
 """How long leaving waits for calls to end."""
 
@@ -72,6 +78,7 @@ class Endpoint:
         self._calls: dict[Dialog, Call] = {}
         self._keepers: dict[str, TrunkKeeper] = {}
         self._refusal: Cause | None = None
+        self._ending = False
         self._all_gone = Alarm(clock)
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
@@ -86,6 +93,10 @@ class Endpoint:
         self._library.adopt_thread("sip-loop")
         self._library.admit(self._sources.listed())
         self._control = ThreadPoolExecutor(1, "sip-control", self._library.adopt_thread, ("sip-control",))
+        self._commands = ThreadPoolExecutor(
+            _COMMANDS_AT_ONCE, "sip-command", self._library.adopt_thread, ("sip-command",)
+        )
+        self._names = ThreadPoolExecutor(_NAMES_AT_ONCE, "sip-name")
         self._ticker = MediaTicker(self._library.read_all, self._clock)
         self._stack.push_async_callback(self._end_library)
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -119,9 +130,12 @@ class Endpoint:
     async def _end_library(self) -> None:
         for call in tuple(self._calls.values()):
             call.fail(Cause(q850=16, text="going away"))
-        self._library.release()
+        self._ending = True
+        await self._loop.run_in_executor(self._control, lambda: self._commands.shutdown(cancel_futures=True))
+        await self._loop.run_in_executor(self._control, self._library.release)
         await self._loop.run_in_executor(self._control, self._library.destroy)
         self._control.shutdown(wait=False)
+        self._names.shutdown(wait=False)
 
     # what the application asks
 
@@ -164,21 +178,33 @@ class Endpoint:
     ) -> None:
         account = self._library.accounts[call.trunk]
         try:
-            await self._patiently(lambda: account.dial(handle, target, caller, headers))
+            next_hop = host_of(account.trunk.proxy) or host_in(target)
+            await self._patiently(next_hop, lambda: account.dial(handle, target, caller, headers))
         except CommandFailed as failure:
             call.fail(Cause(503, text=str(failure)))
         else:
             call.dialled()
 
-    async def _patiently(self, command: Callable[[], None]) -> None:
-        """On the control thread: a command that may have to look a name up."""
+    async def _patiently(self, host: str, command: Callable[[], None]) -> None:
+        """On the control thread: a command that sends something to `host`. The library would look its name up under its
+        lock, for which everything else waits: so it is asked only when the name is known to lead somewhere."""
+        if not self._settings.nameservers:
+            await self._loop.run_in_executor(self._names, self._check_name, host)
         await self._loop.run_in_executor(self._control, command)
+
+    def _check_name(self, host: str) -> None:
+        """Raise `CommandFailed` for a host without an address. Takes as long as the resolver does."""
+        try:
+            socket.getaddrinfo(host, None, socket.AF_INET6 if self._settings.ipv6 else socket.AF_INET)
+        except (OSError, UnicodeError) as failure:
+            raise CommandFailed(f"{host} has no address: {failure}") from None
 
     # trunks
 
     def _keeper(self, trunk: Trunk) -> TrunkKeeper:
         line = self._library.accounts[trunk.name]
-        return TrunkKeeper(trunk, line, self._clock, self._patiently, self._observer.trunk_changed)
+        patiently = partial(self._patiently, host_of(trunk.proxy or trunk.server))
+        return TrunkKeeper(trunk, line, self._clock, patiently, self._observer.trunk_changed)
 
     async def _look_up(self, trunk: Trunk) -> None:
         """Learn the addresses of a trunk's servers, now and then; what answers come from is learnt besides."""
@@ -209,8 +235,9 @@ class Endpoint:
 
     # what the library says: on its threads, so it is only handed on
 
-    def trunk_for(self, source: str) -> str | None:
-        return self._sources.trunk_of(source)
+    def trunk_for(self, source: str, message: str) -> str | None:
+        several = len(self._sources.trunks_of(source)) > 1
+        return self._sources.trunk_of(source, user_of(Message(message).request_uri) if several else "")
 
     def invited(self, trunk: str, handle: "CallHandle", source: str, message: str) -> None:
         self._loop.call_soon_threadsafe(self._invited, trunk, handle, source, message)
@@ -246,12 +273,9 @@ class Endpoint:
         call.decide_within(self._settings.offer_within_s)
         self._observer.call_offered(call, invitation)
 
-    @staticmethod
-    def _turn_away(handle: "CallHandle", cause: Cause) -> None:
-        try:
-            handle.hang_up(cause.status, {})
-        except CommandFailed:
-            return  # it was cancelled meanwhile
+    def _turn_away(self, handle: "CallHandle", cause: Cause) -> None:
+        orders = Orders(self.carry_out)
+        orders.give(lambda: handle.hang_up(cause.status, {}), lambda _: None)  # else it was cancelled meanwhile
 
     def _call_signalled(self, handle: "CallHandle", signal: CallSignal) -> None:
         call = self._calls.get(handle)
@@ -268,6 +292,13 @@ class Endpoint:
                 keeper.disconnected()
 
     # what a call asks
+
+    def carry_out(self, command: Callable[[], T]) -> "asyncio.Future[T]":
+        if not self._ending:
+            return self._loop.run_in_executor(self._commands, command)
+        refused: asyncio.Future[T] = self._loop.create_future()
+        refused.set_exception(CommandFailed("the library is about to end"))
+        return refused
 
     def open_leg(self, ring: Ring, key: int) -> SipLeg:
         leg = SipLeg(ring, self._clock)

@@ -7,6 +7,7 @@ import pjsua2 as pj
 
 from telephony.sip.account import CODEC_IDS, account_config, endpoint_config, transport_config, transport_type
 from telephony.sip.errors import EndpointFailed, SipUnavailable
+from telephony.sip.message import clean
 from telephony.sip.pjsua import CallHandle, LibraryUser, TrunkAccount, explain
 from telephony.sip.settings import ALL_CODECS, EndpointSettings, Transport, Trunk
 from telephony.sip.ticker import ReadAll
@@ -20,7 +21,7 @@ class _Log(pj.LogWriter):  # type: ignore[misc]  # pjsua2 has no types
     """What the library has to say, for debugging: it names numbers and addresses, and what matters is signalled."""
 
     def write(self, entry: Any) -> None:
-        log.debug("%s", entry.msg.strip())
+        log.debug("%s", clean(entry.msg).strip())
 
 
 class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # pjsua2 has no types
@@ -32,8 +33,9 @@ class _Endpoint(pj.Endpoint):  # type: ignore[misc]  # pjsua2 has no types
         self.account_ids: dict[str, int] = {}
 
     def onSelectAccount(self, prm: Any) -> None:
-        """Which trunk a request belongs to: its source tells, not what it says about itself."""
-        trunk = self.user.trunk_for(str(prm.rdata.srcAddress))
+        """Which trunk a request belongs to: its source tells, not what it says about itself. Only between several
+        trunks at one source does whom it calls tell."""
+        trunk = self.user.trunk_for(str(prm.rdata.srcAddress), prm.rdata.wholeMsg)
         if trunk is not None and trunk in self.account_ids:
             prm.accountIndex = self.account_ids[trunk]
 

@@ -19,6 +19,7 @@ _NAME_ADDR = re.compile(
 )
 _URI = re.compile(r"(?P<scheme>sips?|tel):(?:(?P<user>[^@;?]*)@)?(?P<rest>[^;?]*)", re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*(?P<name>[A-Za-z0-9_.-]+)\s*(?:=\s*(?:"(?P<quoted>[^"]*)"|(?P<value>[^;,\s]*)))?')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CUSTOM_LIMIT, _CUSTOM_BYTES = 32, 1024
 """Custom headers taken from one INVITE, and the longest value: what is more is no use to a conversation."""
 
@@ -27,7 +28,7 @@ class Message:
     """One SIP message. Header names are matched in any case; a missing header is empty."""
 
     def __init__(self, text: str) -> None:
-        head = _clean(text).partition("\r\n\r\n")[0]
+        head = clean(text).partition("\r\n\r\n")[0]
         self.start_line, _, headers = _FOLD.sub(" ", head).partition("\r\n")
         self.headers: tuple[tuple[str, str], ...] = tuple(_split(line) for line in headers.split("\r\n") if ":" in line)
 
@@ -50,9 +51,12 @@ class Message:
         return parts[1] if len(parts) == 3 and parts[2].startswith("SIP/") else ""
 
 
-def _clean(text: str) -> str:
-    """As text that can be stored and logged: bytes that were no UTF-8 become replacement characters."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def clean(text: str) -> str:
+    """As text that can be stored and logged: bytes that were no UTF-8 become replacement characters.
+
+    For every text that comes out of the library: what its peers sent is in it, and such bytes are lone surrogates.
+    """
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _split(line: str) -> tuple[str, str]:

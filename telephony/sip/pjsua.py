@@ -1,8 +1,9 @@
 """Calls and trunks in pjsua2, tamed. Import it only where SIP is wanted: without the wheel it fails.
 
 Threads. The library calls back on threads of its own, holding its lock on the call. A callback here reads what it
-needs, connects the audio, and hands plain values to the event loop; it never waits and never decides. Commands come
-from the event loop's thread, or, where a name may have to be looked up, from the endpoint's one control thread.
+needs, connects the audio, and hands plain values to the event loop; it never waits and never decides. What it reads
+has been cleaned of bytes that are no text: a peer may send anything. Commands come from threads of the endpoint's,
+never from the event loop's: each may have to look a name up, or wait for the library's lock.
 
 Lifetimes. A thread of the library that is about to call an object waits for the interpreter first; were the object
 destroyed meanwhile, the process would crash. So trunks live until the library's threads are gone, and so does a call
@@ -21,6 +22,7 @@ import pjsua2 as pj
 
 from telephony.sip.errors import CommandFailed, LibraryBusy
 from telephony.sip.leg import RING_IN_MS, RING_OUT_MS
+from telephony.sip.message import clean
 from telephony.sip.quality import StreamCounts
 from telephony.sip.sdp import choose_codecs
 from telephony.sip.settings import Srtp, Transport, Trunk
@@ -64,8 +66,8 @@ _DTMF_UPDATE = 1
 class LibraryUser(Protocol):
     """The endpoint, as the library sees it. Called on the library's threads: it may only hand on what it is told."""
 
-    def trunk_for(self, source: str) -> str | None:
-        """The trunk that calls from that address belong to; None for a stranger."""
+    def trunk_for(self, source: str, message: str) -> str | None:
+        """The trunk that a request from that address belongs to; None for a stranger."""
         ...
 
     def invited(self, trunk: str, handle: "CallHandle", source: str, message: str) -> None: ...
@@ -85,7 +87,7 @@ class LibraryUser(Protocol):
 
 def explain(failure: Exception) -> str:
     """What the library says about a refusal."""
-    return str(getattr(failure, "reason", "")) or str(failure) or type(failure).__name__
+    return clean(str(getattr(failure, "reason", "")) or str(failure)) or type(failure).__name__
 
 
 def _guarded(callback: Callable[..., None]) -> Callable[..., None]:
@@ -177,7 +179,8 @@ class _Call(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
         state = _STATES.get(call.state)
         if state is None:
             return
-        signal = StateSignalled(state, call.lastStatusCode, call.lastReason, call.callIdString, _incoming(prm.e))
+        reason, call_id = clean(call.lastReason), clean(call.callIdString)
+        signal = StateSignalled(state, call.lastStatusCode, reason, call_id, _incoming(prm.e))
         if state is DialogState.DISCONNECTED:
             ring, self._ring = self._ring, None
             if ring is not None:
@@ -221,7 +224,7 @@ class _Call(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
 
     @_guarded
     def onCallSdpCreated(self, prm: Any) -> None:
-        prm.sdp.wholeSdp = choose_codecs(prm.sdp.wholeSdp, self._codecs)
+        prm.sdp.wholeSdp = choose_codecs(clean(prm.sdp.wholeSdp), self._codecs)
 
     @_guarded
     def onStreamDestroyed(self, prm: Any) -> None:
@@ -230,7 +233,7 @@ class _Call(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
     @_guarded
     def onDtmfEvent(self, prm: Any) -> None:
         if not prm.flags & _DTMF_UPDATE:
-            self.handle.post(DigitSignalled(prm.digit))
+            self.handle.post(DigitSignalled(clean(prm.digit)))
 
     @_guarded
     def onCallTransferRequest(self, prm: Any) -> None:
@@ -242,7 +245,7 @@ class _Call(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
 
     @_guarded
     def onCallTransferStatus(self, prm: Any) -> None:
-        self.handle.post(TransferSignalled(prm.statusCode, prm.reason, prm.finalNotify))
+        self.handle.post(TransferSignalled(prm.statusCode, clean(prm.reason), prm.finalNotify))
 
     def counts(self, index: int) -> StreamCounts:
         """Of one stream, while it lives."""
@@ -253,7 +256,7 @@ class _Call(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
         measured = statistics.rtcp
         received, sent = measured.rxStat, measured.txStat
         return StreamCounts(
-            codec=stream.codecName,
+            codec=clean(stream.codecName),
             encrypted=bool(stream.proto & pj.PJMEDIA_TP_PROFILE_SRTP) or self._encrypted_all_the_same(),
             received=received.pkt,
             lost=received.loss,
@@ -284,9 +287,9 @@ def _operation(status: int, headers: Mapping[str, str]) -> Any:
 def _incoming(event: Any) -> str:
     """The SIP message that caused `event`, if one came in."""
     if event.type == pj.PJSIP_EVENT_TSX_STATE and event.body.tsxState.type == pj.PJSIP_EVENT_RX_MSG:
-        return str(event.body.tsxState.src.rdata.wholeMsg)
+        return clean(event.body.tsxState.src.rdata.wholeMsg)
     if event.type == pj.PJSIP_EVENT_RX_MSG:
-        return str(event.body.rxMsg.rdata.wholeMsg)
+        return clean(event.body.rxMsg.rdata.wholeMsg)
     return ""
 
 
@@ -338,18 +341,18 @@ class TrunkAccount(pj.Account):  # type: ignore[misc]  # pjsua2 has no types
     @_guarded
     def onRegState(self, prm: Any) -> None:
         source = str(prm.rdata.srcAddress)
-        signal = RegistrationSignalled(prm.code, prm.reason, prm.expiration, source)
+        signal = RegistrationSignalled(prm.code, clean(prm.reason), prm.expiration, source)
         self._user.trunk_signalled(self.trunk.name, signal)
 
     @_guarded
     def onSendRequest(self, prm: Any) -> None:
         state = prm.e.body.tsxState
         source = str(state.src.rdata.srcAddress) if state.type == pj.PJSIP_EVENT_RX_MSG else ""
-        signal = AnswerSignalled(state.tsx.statusCode, state.tsx.statusText, source)
+        signal = AnswerSignalled(state.tsx.statusCode, clean(state.tsx.statusText), source)
         self._user.trunk_signalled(self.trunk.name, signal)
 
     @_guarded
     def onIncomingCall(self, prm: Any) -> None:
         handle = CallHandle(self._user)
         _Call(self, handle, prm.callId)  # kept by the handle
-        self._user.invited(self.trunk.name, handle, str(prm.rdata.srcAddress), str(prm.rdata.wholeMsg))
+        self._user.invited(self.trunk.name, handle, str(prm.rdata.srcAddress), clean(prm.rdata.wholeMsg))

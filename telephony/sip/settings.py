@@ -86,6 +86,8 @@ class Trunk:
     """Asked of the registrar; refreshed in good time before what it grants."""
     addresses: tuple[str, ...] = ()
     """Further networks that calls may come from: `192.0.2.0/24`, `2001:db8::7`."""
+    numbers: tuple[str, ...] = ()
+    """Numbers that are called over it, see `telephony.sip.dialled`: they tell trunks at one address apart."""
     codecs: tuple[Codec, ...] = ALL_CODECS
     """In order of preference."""
     srtp: Srtp = Srtp.OFF
@@ -129,7 +131,8 @@ class Tls:
     """File (PEM) of those we trust; empty for the system's."""
     verify_servers: bool = True
     require_client_certificate: bool = False
-    """Mutual TLS: who connects with a certificate that `authorities` signed may call from any address."""
+    """Mutual TLS: who connects with a certificate that `authorities` signed may call from any address. It takes
+    `authorities`: the system's sign for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ class EndpointSettings:
             raise SettingRejected("max_calls", "1 to 1000: that many are compiled in")
         if Transport.TLS in self.listen and not (self.tls.certificate and self.tls.private_key):
             raise SettingRejected("tls", "to listen takes a certificate and its private key")
+        if self.tls.require_client_certificate and not self.tls.authorities:
+            raise SettingRejected("require_client_certificate", "takes authorities, whose certificates alone may call")
 
     @property
     def ipv6(self) -> bool:

@@ -6,6 +6,7 @@ Read by the library's threads while the event loop learns more: what they read i
 import ipaddress
 from collections.abc import Iterable, Mapping
 
+from telephony.sip.dialled import matches
 from telephony.sip.settings import Trunk
 from telephony.sip.uris import host_of
 
@@ -24,35 +25,47 @@ def address_of(source: str) -> Address | None:
 
 
 class Sources:
-    """Addresses and networks by trunk. An exact address wins over a network, a narrow network over a wide one."""
+    """Trunks by address and network. An exact address wins over a network, a narrow network over a wide one; several
+    trunks may be at either, in the order in which they were told."""
 
     def __init__(self, trunks: Iterable[Trunk]) -> None:
-        self._addresses: Mapping[Address, str] = {}
-        networks: list[tuple[Network, str]] = []
-        for trunk in trunks:
-            networks += [(ipaddress.ip_network(network, strict=False), trunk.name) for network in trunk.addresses]
-            for server in (trunk.server, trunk.proxy):
-                address = address_of(server)
-                if address is not None:
-                    self._addresses = {**self._addresses, address: trunk.name}
-        self._networks = sorted(networks, key=lambda entry: -entry[0].prefixlen)
+        self._trunks = {trunk.name: trunk for trunk in trunks}
+        self._addresses: Mapping[Address, tuple[str, ...]] = {}
+        networks: dict[Network, tuple[str, ...]] = {}
+        for trunk in self._trunks.values():
+            self.learn(trunk.name, (trunk.server, trunk.proxy))
+            for network in {ipaddress.ip_network(network, strict=False) for network in trunk.addresses}:
+                networks[network] = (*networks.get(network, ()), trunk.name)
+        self._networks = sorted(networks.items(), key=lambda entry: -entry[0].prefixlen)
 
     def learn(self, trunk: str, addresses: Iterable[str]) -> bool:
-        """`trunk`'s server has these addresses too. True if one of them is new."""
-        found = {address: trunk for source in addresses if (address := address_of(source)) is not None}
-        new = {address: name for address, name in found.items() if address not in self._addresses}
-        self._addresses = {**self._addresses, **new}
-        return bool(new)
+        """`trunk`'s server has these addresses too. True if one of them is new: nobody's until now."""
+        known = dict(self._addresses)
+        for address in map(address_of, addresses):
+            if address is not None and trunk not in known.get(address, ()):
+                known[address] = (*known.get(address, ()), trunk)
+        new = known.keys() != self._addresses.keys()
+        self._addresses = known
+        return new
 
-    def trunk_of(self, source: str) -> str | None:
-        """Whose side a request from there is; None for a stranger."""
+    def trunks_of(self, source: str) -> tuple[str, ...]:
+        """Whose side a request from there is; none for a stranger."""
         address = address_of(source)
         if address is None:
-            return None
-        known = self._addresses.get(address)
-        if known is not None:
-            return known
-        return next((name for network, name in self._networks if address in network), None)
+            return ()
+        known = self._addresses.get(address, ())
+        return known or next((names for network, names in self._networks if address in network), ())
+
+    def trunk_of(self, source: str, called: str = "") -> str | None:
+        """The one trunk that a request from there belongs to; None for a stranger. Of several, the one that is `called`
+        by its user, else by one of its numbers, else the first."""
+        names = self.trunks_of(source)
+        if len(names) < 2 or not called:
+            return next(iter(names), None)
+        trunks = [self._trunks[name] for name in names]
+        by_user = (trunk for trunk in trunks if trunk.user == called)
+        by_number = (trunk for trunk in trunks if any(matches(called, number) for number in trunk.numbers))
+        return next(by_user, next(by_number, trunks[0])).name
 
     def listed(self) -> tuple[str, ...]:
         """All networks that may call, for the library's own filter: `192.0.2.0/24`."""

@@ -8,6 +8,8 @@ from telephony.sip.settings import Transport, Trunk
 
 _NUMBER = re.compile(r"\+?[0-9*#]{1,32}")
 _USER_AT_HOST = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,/-]{1,64}(?:@[A-Za-z0-9.:\[\]-]{1,255})?")
+_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of characters."""
 _SIP_URI = re.compile(r"sips?:[A-Za-z0-9_.!~*'()&=+$,;?/%@:\[\]-]{1,512}", re.IGNORECASE)
 
 
@@ -32,6 +34,12 @@ def host_of(server: str) -> str:
     return server.rpartition(":")[0] if server.count(":") == 1 else server
 
 
+def host_in(uri: str) -> str:
+    """The host of a SIP URI, without the port."""
+    address = uri.partition(":")[2].partition(";")[0].partition("?")[0]
+    return host_of(address.rpartition("@")[2])
+
+
 def trunk_identity(trunk: Trunk) -> str:
     """Who we are on this trunk: our address of record."""
     host = trunk.domain or trunk.server
@@ -46,7 +54,7 @@ def caller_identity(trunk: Trunk, caller: str, display_name: str) -> str:
     user = user or trunk.user
     if not _USER_AT_HOST.fullmatch(user):
         raise CallRefused(f"{user!r} cannot be shown as a caller")
-    if re.search(r'["\\\x00-\x1f\x7f]', display_name):
+    if _NO_TEXT.search(display_name) or {*display_name} & {*'"\\'}:
         raise CallRefused("a display name without quotes and control characters, please")
     address = user if "@" in user else f"{user}@{trunk.domain or trunk.server}"
     return f'"{display_name}" <sip:{address}>' if display_name else f"<sip:{address}>"
@@ -65,5 +73,5 @@ def target_uri(trunk: Trunk, target: str) -> str:
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise `CallRefused` for headers that would change the message."""
     for name, value in headers.items():
-        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or re.search(r"[\x00-\x1f\x7f]", value) or len(value) > 1024:
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or _NO_TEXT.search(value) or len(value) > 1024:
             raise CallRefused(f"header {name!r} does not fit into a SIP message")

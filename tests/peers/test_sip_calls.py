@@ -1,14 +1,18 @@
 """Whole calls over real SIP and RTP on loopback: the bridge as it is served, and a telephone with its own process."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.peers.sip.daemons import wait_until
 from tests.peers.sip.office import Office, open_office
+from tests.peers.sip.served import SCRIPTED, Served, served
 from tests.telephony.sip.phones import free_ports, need_pjsua2, phone_settings, phones
+from tests.telephony.sip.wire import UserAgent
 
 GREETING = "Hello, this is the bridge, and this greeting takes a while to be spoken to its end."
 
@@ -129,6 +133,46 @@ def test_an_announcement_comes_before_the_answer(tmp_path: Path) -> None:
         await at.event((await at.calls())[-1]["call_id"], "call_ended")
 
     scene(play, tmp_path, SIP_ANNOUNCEMENT="This call may be recorded, to make our service better.")
+
+
+def registrar_says(agent: UserAgent, bridge: Served, status: str, state: str) -> None:
+    """Answer each REGISTER like that, until it has made that of the trunk."""
+
+    def come_to_that() -> bool:
+        return bool(bridge.ask("/readyz")["trunks"] == {"sip": state})
+
+    while not come_to_that():
+        request = agent.until("REGISTER")
+        agent.answer(request, status, f"{request.headers('contact')}Expires: 300\r\n")
+        with contextlib.suppress(AssertionError):  # it was an old one
+            wait_until(come_to_that, "the trunk has heard it", 1.0)
+
+
+def test_bytes_that_are_no_text_end_nothing(tmp_path: Path) -> None:
+    need_pjsua2()
+    port = free_ports(2)
+    with UserAgent(within_s=20) as agent:
+        agent.name, agent.encoding = "w\xe9re", "latin-1"
+        own = {"SIP_SERVER": f"{agent.address}:{agent.port}", "SIP_USER": "bridge", "SIP_PASSWORD": "x"}
+        with served(tmp_path, port, SIP_DESTINATIONS="+49", **own, **SCRIPTED) as bridge:
+            registrar_says(agent, bridge, "503 Indisponibl\xe9", "down")
+            refused = bridge.refused("/api/calls", to="+4930123")
+            assert (refused.status_code, "Indisponibl\N{REPLACEMENT CHARACTER}" in refused.text) == (503, True)
+            registrar_says(agent, bridge, "200 OK", "up")
+
+            call_id = bridge.order("/api/calls", to="+4930123")["call_id"]
+            agent.answer(agent.until("INVITE"), "183 Signalis\xe9")
+            bridge.daemon.until_true(lambda: "call_ringing" in bridge.kinds(call_id), "it rings")
+            told = bridge.ask(f"/api/calls/{call_id}")["events"]
+            assert "183 Signalis\N{REPLACEMENT CHARACTER}" in [event.get("status") for event in told]
+
+            dialog = agent.invite(("127.0.0.1", port))
+            dialog.answered()
+            (called,) = [call["call_id"] for call in bridge.ask("/api/calls") if call["call_id"] != call_id]
+            bridge.daemon.until_true(lambda: "leg_attached" in bridge.kinds(called), "it is heard")
+            dialog.bye()
+            bridge.daemon.until_true(lambda: "call_ended" in bridge.kinds(called), "it has ended")
+            assert bridge.is_ready() and bridge.daemon.process.poll() is None
 
 
 def test_a_number_that_is_not_ours_is_refused(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from app.calls.journal import (
     FloorChanged,
     Journal,
     JournalEvent,
+    LegAttached,
     ToolCalled,
     UnknownEvent,
     decode,
     encode,
+    to_json,
 )
 from tests.journals import EVENTS
 
@@ -63,6 +65,20 @@ def test_an_event_on_paper_names_its_kind() -> None:
         "text": "hello",
         "digits": False,
     }
+
+
+HALF = "w\udce9re \ud83d"
+WHOLE = "w\N{REPLACEMENT CHARACTER}re \N{REPLACEMENT CHARACTER}"
+
+
+def test_text_that_is_none_is_written_as_far_as_it_goes() -> None:
+    assert decode(encode(LegAttached(at=1.0, stream_id=HALF))) == LegAttached(1.0, WHOLE)
+    called = ToolCalled(at=1.0, turn=1, tool_call_id="a", name="look", arguments={HALF: [HALF, {"n": HALF}, 1]})
+    assert decode(encode(called)) == ToolCalled(1.0, 1, "a", "look", {WHOLE: [WHOLE, {"n": WHOLE}, 1]})
+    assert msgspec.json.decode(encode(UnknownEvent(1.0, {"at": 1.0, "said": HALF}))) == {"at": 1.0, "said": WHOLE}
+    assert to_json({"said": HALF, "events": [msgspec.Raw(b'{"at":1}')]}) == (
+        f'{{"said":"{WHOLE}","events":[{{"at":1}}]}}'.encode()
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"kind": "weather"}', b'{"kind": "call_ended"}', b"[]", b"\xff"])

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from app.calls import writer as written
 from app.calls.archive import CallArchive
@@ -129,6 +130,25 @@ def test_what_happens_is_stored_in_order_within_two_hundred_milliseconds() -> No
             call.journal.append(CallEnded(4.0, "done"))
             await asyncio.sleep(0.2)
             assert (await desk.stored())[-1] == CallEnded(4.0, "done")
+            task.cancel()
+
+    run(scene())
+
+
+def test_text_that_is_none_does_not_keep_the_writer_from_anything() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(desk.writer.run())
+            odd, plain = desk.call(), desk.call("CA2")
+            odd.journal.append(replace(answered("CA1"), caller="J\udcf6rg"))
+            odd.journal.append(CallerSaid(1.0, "\udce9"))
+            plain.journal.append(*said(2))
+            await asyncio.sleep(0.2)
+            assert (await desk.stored())[-1] == CallerSaid(1.0, "\N{REPLACEMENT CHARACTER}")
+            assert (await desk.stored("CA2"))[-1] == said(2)[0]
+            (card,) = [card for card in await CallArchive(desk.store, desk.seal).calls() if card.call_id == "CA1"]
+            assert card.caller == "J\N{REPLACEMENT CHARACTER}rg"
             task.cancel()
 
     run(scene())

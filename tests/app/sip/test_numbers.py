@@ -83,6 +83,25 @@ def test_a_premium_number_takes_a_prefix_of_its_own(prefix: str) -> None:
     assert Destinations(("+", prefix)).admit(number) == number
 
 
+@pytest.mark.parametrize("abroad", ["", "00", "011"])
+@pytest.mark.parametrize("prefix", DEAR)
+def test_a_premium_number_takes_a_prefix_of_its_own_however_it_is_dialled(prefix: str, abroad: str) -> None:
+    begin = f"{abroad}{prefix[1:]}"
+    number = f"{begin}1234567"
+    for short in (begin[0], begin[:2], begin[:-1]):
+        with pytest.raises(DestinationRefused, match="premium"):
+            Destinations((short,)).admit(number)
+    assert Destinations((begin[0], begin)).admit(number) == number
+    assert Destinations((f"{begin}12",)).admit(number) == number
+
+
+@pytest.mark.parametrize(
+    "number", ["1900", "8081", "8821234", "15551234567", "0049301234", "011493012345", "18085551234"]
+)
+def test_what_only_looks_like_a_premium_number_is_none(number: str) -> None:
+    assert Destinations(("0", "1", "8")).admit(number) == number
+
+
 @given(st.text(max_size=40))
 def test_only_what_fits_an_allowed_prefix_or_host_is_ever_dialled(target: str) -> None:
     try:

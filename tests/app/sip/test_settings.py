@@ -166,6 +166,15 @@ def test_what_cannot_be_meant_is_refused_by_its_name(given: dict[str, str], name
     assert "s3cret" not in str(refused.value)
 
 
+def test_whose_certificates_let_callers_in_must_be_said() -> None:
+    with pytest.raises(SettingsError, match=r"^SIP_REQUIRE_CLIENT_CERTIFICATE: .*SIP_AUTHORITIES"):
+        load(**ONE, SIP_REQUIRE_CLIENT_CERTIFICATE="true")
+
+
+def test_trunks_know_their_numbers() -> None:
+    assert load(**ONE, SIP_NUMBERS="+4930111, +4930222*").endpoint.trunks[0].numbers == ("+4930111", "+4930222*")
+
+
 def test_a_slip_of_the_pen_is_told_what_was_meant() -> None:
     with pytest.raises(SettingsError, match="is SIP_PASSWORD meant"):
         load(**ONE, SIP_PASWORD="x")

@@ -30,6 +30,12 @@ class Served:
     def order(self, path: str, **wanted: Any) -> Any:
         return self._client.post(path, json=wanted).raise_for_status().json()
 
+    def refused(self, path: str, **wanted: Any) -> httpx.Response:
+        """The answer to an order that is not carried out."""
+        answer = self._client.post(path, json=wanted)
+        assert answer.is_error
+        return answer
+
     def is_ready(self) -> bool:
         try:
             return self._client.get("/readyz").status_code == 200

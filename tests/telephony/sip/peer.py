@@ -148,6 +148,7 @@ def settings(told: dict[str, Any]) -> EndpointSettings:
                 trunk[name] = kind(trunk[name])
         trunk["codecs"] = tuple(Codec(codec) for codec in trunk.get("codecs", list(Codec)))
         trunk["addresses"] = tuple(trunk.get("addresses", ()))
+        trunk["numbers"] = tuple(trunk.get("numbers", ()))
         trunks.append(Trunk(**trunk))
     told["rtp_ports"] = tuple(told["rtp_ports"])
     told["listen"] = tuple(Transport(transport) for transport in told.get("listen", ()))

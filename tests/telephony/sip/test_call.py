@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from telephony.carrier import DigitPressed
 from telephony.clock import LoopClock
 from telephony.sip.call import Call
 from telephony.sip.contracts import Direction
-from telephony.sip.errors import CallRefused
+from telephony.sip.errors import CallRefused, CommandFailed
 from telephony.sip.events import (
     CallAnswered,
     CallEnded,
@@ -43,14 +43,34 @@ from tests.legs import listening
 from tests.telephony.sip.doubles import ToyDialog, ToyRing
 from tests.virtual import run
 
+T = TypeVar("T")
+
 
 class Owner:
     """The endpoint, as a call sees it."""
 
     media_timeout_s = 60.0
+    slow_s = 0.0
+    """How long the library takes for a command."""
 
     def __init__(self) -> None:
         self.ended: list[Call] = []
+
+    def carry_out(self, command: Callable[[], T]) -> "asyncio.Future[T]":
+        """At once, but told of as late as the library's thread would, where that is slow."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self.slow_s:
+            asyncio.get_running_loop().call_later(self.slow_s, self._carry_out, command, done)
+        else:
+            self._carry_out(command, done)
+        return done
+
+    @staticmethod
+    def _carry_out(command: Callable[[], T], done: "asyncio.Future[T]") -> None:
+        try:
+            done.set_result(command())
+        except CommandFailed as failure:
+            done.set_exception(failure)
 
     def open_leg(self, ring: Ring, key: int) -> SipLeg:
         return SipLeg(ring, LoopClock())
@@ -124,6 +144,15 @@ def test_an_inbound_call_is_answered_and_hung_up_by_the_caller() -> None:
         assert ended.statistics.packets_received == 50
         assert opened.leg.closed and scene.owner.ended == [scene.call]  # type: ignore[attr-defined]
         assert [event async for event in scene.call] == []
+
+    act(Direction.INBOUND, play)
+
+
+def test_a_call_keeps_the_name_that_its_invitation_had() -> None:
+    async def play(scene: Scene) -> None:
+        scene.call.call_id = "known"
+        scene.signal(CONFIRMED)
+        assert scene.call.call_id == "known"
 
     act(Direction.INBOUND, play)
 
@@ -254,6 +283,78 @@ def test_a_call_is_not_answered_late_that_is_to_end_or_has_ended() -> None:
 
     act(Direction.INBOUND, play)
     act(Direction.INBOUND, gone)
+
+
+def test_commands_that_take_their_time_come_one_after_the_other() -> None:
+    async def play(scene: Scene) -> None:
+        scene.owner.slow_s = 10.0
+        scene.call.answer()
+        scene.call.hold()
+        scene.call.resume()
+        assert scene.dialog.told == []
+        await asyncio.sleep(15)
+        assert [command for command, *_ in scene.dialog.told] == ["answer"]
+        await asyncio.sleep(20)
+        assert [command for command, *_ in scene.dialog.told] == ["answer", "hold", "resume"]
+
+    act(Direction.INBOUND, play)
+
+
+def test_a_slow_library_that_turns_out_to_be_busy_is_asked_again() -> None:
+    async def play(scene: Scene) -> None:
+        scene.owner.slow_s, scene.dialog.busy = 2.0, 1
+        scene.call.hang_up()
+        await asyncio.sleep(5)
+        assert [command for command, *_ in scene.dialog.told] == ["hang up"]
+
+    async def overtaken(scene: Scene) -> None:
+        scene.owner.slow_s, scene.dialog.busy = 2.0, 1
+        scene.call.answer()
+        scene.call.hang_up()
+        await asyncio.sleep(10)
+        assert [command for command, *_ in scene.dialog.told] == ["hang up"]
+
+    act(Direction.INBOUND, play)
+    act(Direction.INBOUND, overtaken)
+
+
+def test_commands_that_wait_are_not_too_many() -> None:
+    async def play(scene: Scene) -> None:
+        scene.owner.slow_s = 1.0
+        for _ in range(100):
+            scene.call.press("1")
+        await asyncio.sleep(200)
+        assert len(scene.dialog.told) == 65
+
+    act(Direction.INBOUND, play)
+
+
+def test_an_end_does_not_wait_for_what_is_of_no_use_any_more() -> None:
+    async def play(scene: Scene) -> None:
+        scene.owner.slow_s = 10.0
+        scene.call.hold()
+        for _ in range(10):
+            scene.call.press("1")
+        scene.call.hang_up()
+        scene.call.answer()  # too late
+        await asyncio.sleep(100)
+        assert [command for command, *_ in scene.dialog.told] == ["hold", "hang up"]
+
+    act(Direction.INBOUND, play)
+
+
+def test_a_transfer_that_could_not_be_sent_does_not_end_the_next_one() -> None:
+    async def play(scene: Scene) -> None:
+        scene.owner.slow_s, scene.dialog.refuses = 10.0, True
+        scene.call.transfer("5502", within_s=2)
+        await asyncio.sleep(5)
+        scene.call.transfer("5503", within_s=30)
+        await asyncio.sleep(6)  # the first has failed by now
+        assert scene.told() == [TransferEnded(False, 408, "no outcome in time")]
+        await asyncio.sleep(10)
+        assert scene.told() == [TransferEnded(False, 481, "the call cannot be transferred now")]
+
+    act(Direction.INBOUND, play)
 
 
 def test_a_library_that_never_says_it_is_done_does_not_keep_the_call() -> None:

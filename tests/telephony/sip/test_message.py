@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telephony.sip.events import Cause, Invitation, Party
-from telephony.sip.message import Message, parse_address, q850_of, read_invitation, read_reason, reason_header, user_of
+from telephony.sip.message import (
+    Message,
+    clean,
+    parse_address,
+    q850_of,
+    read_invitation,
+    read_reason,
+    reason_header,
+    user_of,
+)
 
 
 def invite(*headers: str, uri: str = "sip:+15550100002@203.0.113.10:5060;transport=udp") -> Invitation:
@@ -78,6 +87,12 @@ def test_compact_and_folded_headers_are_headers() -> None:
 def test_bytes_that_are_no_utf8_become_text_that_can_be_stored() -> None:
     text = b'INVITE sip:1@x SIP/2.0\r\nFrom: "J\xf6rg" <sip:2@x>\r\n\r\n'.decode("utf-8", "surrogateescape")
     read_invitation(text, trunk="t", source="s", own_user="", received_at=0).caller.name.encode()
+
+
+@given(st.text() | st.text(st.characters(categories=["Cs"])))
+def test_cleaned_text_can_always_be_encoded_and_what_is_text_stays(text: str) -> None:
+    assert len(clean(text).encode()) >= len(text)
+    assert clean(clean(text)) == clean(text)
 
 
 @pytest.mark.parametrize(

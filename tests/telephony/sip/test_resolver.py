@@ -1,5 +1,7 @@
-"""A resolver that does not answer must not matter to calls between addresses."""
+"""A resolver that does not answer must not matter to calls between addresses, and to no other call than the one that
+has to ask it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +12,26 @@ import pytest
 from tests.telephony.sip.phones import need_pjsua2
 
 
-def test_no_call_waits_for_a_resolver(tmp_path: Path) -> None:
+def apart(what: str, folder: Path) -> str:
+    """What `deaf_resolver` printed, in namespaces of its own."""
     need_pjsua2()
-    apart = ["unshare", "--net", "--uts", "--mount"]
-    if os.geteuid() != 0 or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+    own = ["unshare", "--net", "--uts", "--mount"]
+    if os.geteuid() != 0 or subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
         pytest.skip("namespaces cannot be made here: they need root")
-    storm = [sys.executable, "-m", "tests.telephony.sip.deaf_resolver", tmp_path]
-    done = subprocess.run([*apart, *storm], capture_output=True, text=True, timeout=100, check=False)
+    command = [*own, sys.executable, "-m", "tests.telephony.sip.deaf_resolver", what, folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert '"ended": 20, "failed": 0' in done.stdout
-    assert "questions: 0\n" in done.stdout
+    return done.stdout
+
+
+def test_no_call_waits_for_a_resolver(tmp_path: Path) -> None:
+    said = apart("storm", tmp_path)
+    assert '"ended": 20, "failed": 0' in said
+    assert "questions: 0\n" in said
+
+
+def test_a_peer_whose_name_cannot_be_looked_up_holds_up_nobody_else(tmp_path: Path) -> None:
+    said = json.loads(apart("names", tmp_path))
+    assert said["questions"] > 0
+    assert said["longest_s"] < 0.5
+    assert said["ended_s"] < 2.0

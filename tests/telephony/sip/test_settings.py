@@ -42,6 +42,7 @@ def test_a_trunk_that_cannot_be_meant(told: dict[str, Any], setting: str) -> Non
         ({"rtp_ports": (10_000, 10_099), "max_calls": 100}, "rtp_ports"),
         ({"max_calls": 2000, "rtp_ports": (1024, 65_000)}, "max_calls"),
         ({"listen": (Transport.TLS,)}, "tls"),
+        ({"tls": Tls(require_client_certificate=True)}, "require_client_certificate"),
     ],
 )
 def test_an_endpoint_that_cannot_be_meant(told: dict[str, Any], setting: str) -> None:

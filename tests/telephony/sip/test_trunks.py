@@ -93,6 +93,30 @@ def test_calls_come_in_over_a_registration_to_whom_was_dialled() -> None:
         phone.until("CallEnded")
 
 
+def test_of_several_trunks_at_one_server_a_call_comes_over_the_one_it_is_for() -> None:
+    need_pjsua2()
+    port = free_ports(2)
+    with UserAgent() as server:
+        line = {"server": f"{server.address}:{server.port}", "register": False, "options_every_s": 0}
+        trunks = [
+            {"name": "sales", "user": "sales", "numbers": ["+4930111"], **line},
+            {"name": "support", "user": "support", "numbers": ["+4930222"], **line},
+        ]
+        with phones(phone_settings(port, trunks=trunks)) as (phone,):
+            for called, trunk in (
+                ("sales", "sales"),
+                ("support", "support"),
+                ("+4930222", "support"),
+                ("+4930111", "sales"),
+                ("5501", "sales"),
+            ):
+                dialog = server.invite(("127.0.0.1", port), user=called)
+                assert phone.offered()["trunk"] == trunk
+                dialog.answered()
+                dialog.bye()
+                phone.until("CallEnded")
+
+
 def test_a_trunk_without_registration_is_up_as_long_as_it_answers() -> None:
     with registering(register=False, options_every_s=0.2) as (phone, registrar):
         registrar.answer(registrar.until("OPTIONS"), "404 Not Found")  # it is there, whatever it thinks of us

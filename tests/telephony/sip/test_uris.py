@@ -7,6 +7,7 @@ from telephony.sip.settings import Transport, Trunk
 from telephony.sip.uris import (
     caller_identity,
     check_headers,
+    host_in,
     host_of,
     route_uri,
     server_uri,
@@ -51,12 +52,14 @@ def test_who_calls() -> None:
     assert caller_identity(UDP, "+1555", "") == "<sip:+1555@sip.carrier.example:5070>"
     assert caller_identity(TLS, "", "Front Desk") == '"Front Desk" <sip:bridge1@customer.example>'
     assert caller_identity(TLS, "ann@x.example", "") == "<sip:ann@x.example>"
-    for caller, name in (("a b", ""), ("", 'x" <sip:evil@x>'), ("", "a\r\nb")):
+    for caller, name in (("a b", ""), ("", 'x" <sip:evil@x>'), ("", "a\r\nb"), ("", "\ud83d")):
         with pytest.raises(CallRefused):
             caller_identity(UDP, caller, name)
 
 
-@pytest.mark.parametrize("headers", [{"X Y": "1"}, {"X": "a\r\nB: c"}, {"X\r\n": "a"}, {"X": "a" * 2000}, {"": "a"}])
+@pytest.mark.parametrize(
+    "headers", [{"X Y": "1"}, {"X": "a\r\nB: c"}, {"X\r\n": "a"}, {"X": "a" * 2000}, {"": "a"}, {"X": "\ud83d"}]
+)
 def test_headers_that_would_change_the_message(headers: dict[str, str]) -> None:
     check_headers({"X-Account": "4711 and more"})
     with pytest.raises(CallRefused):
@@ -74,3 +77,16 @@ def test_headers_that_would_change_the_message(headers: dict[str, str]) -> None:
 )
 def test_a_host_without_its_port(server: str, host: str) -> None:
     assert host_of(server) == host
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("sip:1@a.example", "a.example"),
+        ("sips:1:p@a.example:5061;transport=tls?X=a@b", "a.example"),
+        ("sip:a.example;lr", "a.example"),
+        ("sip:1@[2001:db8::7]:5060", "2001:db8::7"),
+    ],
+)
+def test_the_host_in_a_uri(uri: str, host: str) -> None:
+    assert host_in(uri) == host

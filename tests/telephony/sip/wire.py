@@ -57,6 +57,8 @@ class UserAgent:
         self._socket.bind((address, port))
         self._socket.settimeout(within_s)
         self.address, self.port = self._socket.getsockname()
+        self.contact = f"sip:wire@{self.address}:{self.port}"
+        self.name, self.encoding = "wire", "utf-8"
         self._sequence = count(1)
         self._kept: list[Packet] = []
 
@@ -67,11 +69,11 @@ class UserAgent:
         self._socket.close()
 
     def send(self, text: str, to: tuple[str, int]) -> None:
-        self._socket.sendto(text.encode(), to)
+        self._socket.sendto(text.encode(self.encoding), to)
 
     def receive(self) -> Packet:
         data, source = self._socket.recvfrom(65_535)
-        return Packet(data.decode("utf-8", "replace"), source)
+        return Packet(data.decode(self.encoding, "replace"), source)
 
     def until(self, method: str, status: int | None = None) -> Packet:
         """The next request of that method, or response to it with that status (0 for a request)."""
@@ -116,7 +118,7 @@ class UserAgent:
         self.send(
             f"SIP/2.0 {status}\r\n{request.headers('via')}{request.headers('record-route')}"
             f"From: {request.header('from')}\r\nTo: {tagged}\r\nCall-ID: {request.header('call-id')}\r\n"
-            f"CSeq: {request.header('cseq')}\r\nContact: <sip:wire@{self.address}:{self.port}>\r\n{extra}{content}"
+            f"CSeq: {request.header('cseq')}\r\nContact: <{self.contact}>\r\n{extra}{content}"
             f"Content-Length: {len(body)}\r\n\r\n{body}",
             request.source,
         )
@@ -133,7 +135,7 @@ class Dialog:
     ) -> None:
         self._agent, self._to = agent, to
         number = next(_branches)
-        self.call_id = f"wire-{number}@{agent.address}"
+        self.call_id = f"{agent.name}-{number}@{agent.address}"
         self.local = f"<sip:wire@{agent.address}:{agent.port}>;tag=w{number}"
         self.remote = f"<sip:{user}@{to[0]}:{to[1]}>"
         self.target = f"sip:{user}@{to[0]}:{to[1]}"
@@ -164,7 +166,7 @@ class Dialog:
             f"{method} {self.target} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP {self._agent.address}:{self._agent.port};branch={self._branch};rport\r\n"
             f"Max-Forwards: 70\r\nFrom: {self.local}\r\nTo: {self.remote}\r\nCall-ID: {self.call_id}\r\n"
-            f"CSeq: {self._sequence} {method}\r\nContact: <sip:wire@{self._agent.address}:{self._agent.port}>\r\n"
+            f"CSeq: {self._sequence} {method}\r\nContact: <{self._agent.contact}>\r\n"
             f"{extra}{content}Content-Length: {len(body)}\r\n\r\n{body}",
             self._to,
         )
