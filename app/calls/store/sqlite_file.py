@@ -19,7 +19,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _LOCK_WITHIN_S = 1.0
 """Waiting for another process's write."""
-_ATTEMPTS = 5
+_ATTEMPTS = 8
 _OPERATORS_FAULT = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 
 
@@ -110,15 +110,25 @@ class SqliteFile:
 
 def _write_ahead(db: sqlite3.Connection) -> None:
     """Several processes that open a new file at once get in each other's way here, and SQLite, which sees a deadlock,
-    lets one fail without waiting; the next attempt finds the work done."""
+    lets one fail without waiting; one of the next attempts, behind the others' work, finds it done."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             db.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError:
             if attempt == _ATTEMPTS:
                 raise
+            _let_others_finish(db)
         else:
             return
+
+
+def _let_others_finish(db: sqlite3.Connection) -> None:
+    """For a lock SQLite does wait, if nobody else holds out for longer than that."""
+    try:
+        db.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        return
+    db.execute("ROLLBACK")
 
 
 def transact(db: sqlite3.Connection, work: Work[T]) -> T:

@@ -33,5 +33,5 @@ def test_no_call_waits_for_a_resolver(tmp_path: Path) -> None:
 def test_a_peer_whose_name_cannot_be_looked_up_holds_up_nobody_else(tmp_path: Path) -> None:
     said = json.loads(apart("names", tmp_path))
     assert said["questions"] > 0
-    assert said["longest_s"] < 0.5
-    assert said["ended_s"] < 2.0
+    assert said["longest_s"] < 3.0, "a name is looked up for 10 s"
+    assert said["ended_s"] < 5.0
