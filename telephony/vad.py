@@ -85,6 +85,10 @@ class VoiceFrame(msgspec.Struct, frozen=True, gc=False):
     now: float
 
 
+def _nobody(_: object) -> None:
+    """Who is told of a channel that is closed."""
+
+
 class Channel:
     """One call's ear. Made by `VoiceActivity.open`."""
 
@@ -120,6 +124,7 @@ class Channel:
     def close(self) -> None:
         """No more frames, also within the tick that is running. Idempotent."""
         self._activity._forget(self)
+        self._on_voice = self._on_failure = _nobody
 
     def _take(self) -> bytearray:
         """The oldest chunk."""
@@ -134,8 +139,9 @@ class Channel:
         try:
             self._on_voice(VoiceFrame(probability, level_dbfs, self._said_at))
         except Exception as failure:  # noqa: BLE001 - the wall between calls: behind it are the frames of all others
+            told = self._on_failure
             self.close()
-            self._on_failure(failure)
+            told(failure)
 
 
 class VoiceActivity:

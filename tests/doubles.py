@@ -44,7 +44,7 @@ class EnergyChannel:
     ) -> None:
         self._clock = clock
         self._on_voice: Callable[[VoiceFrame], None] | None = on_voice
-        self._on_failure = on_failure
+        self._on_failure: Callable[[Exception], None] | None = on_failure
         self._waiting = bytearray()
 
     def feed(self, mulaw: bytes) -> None:
@@ -55,10 +55,11 @@ class EnergyChannel:
             try:
                 self._on_voice(VoiceFrame(0.95 if loud > 100 else 0.02, -20.0 if loud else -80.0, self._clock.now()))
             except Exception as error:  # noqa: BLE001 - as the real one does
-                self._on_failure(error)
+                if self._on_failure is not None:
+                    self._on_failure(error)
 
     def close(self) -> None:
-        self._on_voice = None
+        self._on_voice = self._on_failure = None
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Who may call whom: the arrows of the house, read from the imports.
 
-    app ──► telephony, providers        providers ──► telephony.audio, telephony.clock        telephony ──► itself
+    app ──► telephony, providers        providers ──► telephony.audio, .clock, .tasks       telephony ──► itself
 
 What joins several voices or recognisers (`providers.resilience`) may also transcode, and tell speech from silence.
 Carriers know no other carrier, vendors no other vendor; only the application knows its web framework. Time, sleep and
@@ -22,7 +22,7 @@ FOLDERS = ("app", "telephony", "providers")
 ALLOWED = {
     "app": ("app", "telephony", "providers"),
     "telephony": ("telephony",),
-    "providers": ("providers", "telephony.audio", "telephony.clock"),
+    "providers": ("providers", "telephony.audio", "telephony.clock", "telephony.tasks"),
 }
 WEB = ("fastapi", "starlette", "uvicorn")
 KNOW_THE_WEB = ("app.main", "app.serving", "app.web")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from app.calls.store.base import Lease
 from app.calls.store.errors import StoreError, StoreUnavailable
+from telephony.tasks import TaskGroup
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ Claim: TypeAlias = Lease | asyncio.Future[Lease]
 WITHIN_S = 0.05
 
 
-def ask(group: asyncio.TaskGroup, question: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+def ask(group: TaskGroup, question: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
     """The store's answer to come, which may be a `StoreError`; nobody need wait for it."""
     answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     group.create_task(_asked(question, answer))

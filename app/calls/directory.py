@@ -26,6 +26,7 @@ from app.conversation.session import CallSession
 from app.conversation.state import Phase
 from telephony.carrier import CallOffered, CallStatus, Carrier, Decision, Dial, HangUp, MediaStarted, OpenStream
 from telephony.leg import Leg
+from telephony.tasks import TaskGroup
 
 _REOPENED_PER_MINUTE = 3
 _ENDED_KEPT = 500
@@ -73,7 +74,7 @@ class Directory:
         """`listener` hears every event of every call; `journals` keeps them."""
         self.tokens = StreamTokens(token_lifetime_s)
         self._services = services
-        self._group = asyncio.TaskGroup()
+        self._group = TaskGroup()
         self._listener = listener
         self._journals = journals
         self._public_url = public_url.rstrip("/")

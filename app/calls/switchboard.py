@@ -47,6 +47,7 @@ from app.conversation.session import CallSession
 from app.conversation.state import Phase
 from telephony.carrier import CallControl, CallOffered, CallStatus, Carrier, Decision, HangUp, MediaStarted
 from telephony.leg import Leg
+from telephony.tasks import TaskGroup
 
 log = structlog.get_logger()
 
@@ -80,7 +81,7 @@ class Switchboard:
         self._others = others
         self._neighbours = neighbours or NoNeighbours()
         settings = settings or RecoverySettings()
-        self._group = asyncio.TaskGroup()
+        self._group = TaskGroup()
         self.custody = Custody(directory, services, books, others, self._neighbours, settings, self._group.create_task)
         self._tasks: list[asyncio.Task[None]] = []
         books.writer.on_lost = lambda call_id, _: self.custody.lose(call_id)

@@ -5,6 +5,7 @@ exactly one outcome on record. What becomes of it is told to the session.
 """
 
 import asyncio
+import weakref
 from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from math import inf
@@ -77,7 +78,7 @@ class AgentSide:
         observer: AgentObserver,
         echo: EchoGuard,
     ) -> None:
-        self.mouth = Mouth(self, lead_ms=services.manners.lead_ms, echo=echo, tenure=services.tenure)
+        self.mouth = Mouth(weakref.proxy(self), lead_ms=services.manners.lead_ms, echo=echo, tenure=services.tenure)
         self.turns = record.memory.turns
         """Replies begun so far."""
         self._offered = offered
@@ -93,7 +94,12 @@ class AgentSide:
         """The one that the reply in progress was begun as."""
         providers = services.providers
         self.speculation = Speculation(
-            services.manners.speculation, providers.llm, providers.tts, self._clock, record.counters, observer.spawn
+            services.manners.speculation,
+            providers.llm,
+            providers.tts,
+            self._clock,
+            record.counters,
+            lambda work: observer.spawn(work),
         )
         self._lost_at, self._bridge = inf, ""
         self._interrupted: set[str] = set()  # tools that another process began and did not see the end of

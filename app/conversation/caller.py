@@ -4,7 +4,10 @@ Everything that his ear, his recogniser and his keypad tell ends as events for t
 them stay here until the session takes the turn.
 """
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from app.calls.journal import AudioLost, CallerPartial, CallerSaid, DigitKeyed
@@ -77,9 +80,12 @@ class CallerSide:
         self.ear = Ear(services.manners.ear)
         strength = services.manners.noise_suppression
         noise = WebRtcSuppressor(strength) if strength else None
-        self.hearing = Hearing(services.providers.stt, services.activity, self, services.clock, echo, level, noise)
+        self.hearing = Hearing(
+            services.providers.stt, services.activity, weakref.proxy(self), services.clock, echo, level, noise
+        )
         self._melody = Melody(services.turn_end, self.ear) if services.turn_end is not None else None
-        self.audio = self.hearing.audio if self._melody is None else self._audio_with_melody
+        heard = self.hearing.audio
+        self.audio = heard if self._melody is None else partial(_hear_both, heard, self._melody.audio)
         """Take audio of the caller, µ-law 8 kHz. Never blocks."""
         self.digits = ""
         self._manners = services.manners
@@ -99,11 +105,6 @@ class CallerSide:
             self.digits += digit
             self._record.add(DigitKeyed(at=self._record.at(), digit=digit))
         self._observer.follow([Event.DIGIT_PRESSED])
-
-    def _audio_with_melody(self, payload: bytes) -> None:
-        self.hearing.audio(payload)
-        if self._melody is not None:
-            self._melody.audio(payload)
 
     def voice(self, frame: VoiceFrame) -> None:
         """The voice detector's verdict, every 32 ms."""
@@ -211,6 +212,10 @@ class CallerSide:
             self._record.add(CallerSaid(at=self._record.at(), text=digits, digits=True))
         return CallerTurn(words, digits, metrics)
 
+    def close(self) -> None:
+        """The call is over."""
+        self.hearing.close()
+
     def forget_half(self) -> None:
         """It was no turn: its stamps mean nothing."""
         self._half = LatencyMetrics()
@@ -227,3 +232,8 @@ class CallerSide:
     def _close(self, transcript: FinalTranscript) -> None:
         now, disputed, heard_out = self._clock.now(), self._observer.disputed(), self._observer.heard_out()
         self._observer.follow(self.ear.final(transcript, now, disputed=disputed, heard_out=heard_out))
+
+
+def _hear_both(words: Callable[[bytes], None], melody: Callable[[bytes], None], payload: bytes) -> None:
+    words(payload)
+    melody(payload)

@@ -14,6 +14,7 @@ from app.conversation.mouth import Mouth
 from app.conversation.record import CallRecord
 from app.conversation.ringback import PERIOD_S, one_ring
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 
 _RINGS = "18"
 """How a status begins that says: he is being called."""
@@ -85,7 +86,7 @@ class HandOver:
     async def run(self, far_end: FarEnd, mouth: Mouth) -> bool:
         """Have it done; False, with the reason on record, if nobody took over. Meanwhile the caller hears it ring."""
         self._ringing.clear()
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             ringing = group.create_task(self._ring(mouth))
             failure = await self._transfer(far_end)
             ringing.cancel()

@@ -178,7 +178,10 @@ class Hearing:
         finally:
             self.report_usage()
             self._recognition = None
-            self._channel.close()
+
+    def close(self) -> None:
+        """The call is over, whether or not anything was recognised."""
+        self._channel.close()
 
     def report_usage(self) -> None:
         """Tell what recognition has cost since this was last asked."""

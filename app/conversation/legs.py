@@ -11,6 +11,7 @@ from app.conversation.record import CallRecord
 from app.conversation.state import CallState, Event
 from telephony.clock import Clock
 from telephony.leg import Leg
+from telephony.tasks import TaskGroup
 
 
 class LegsObserver(Protocol):
@@ -39,7 +40,7 @@ class Legs:
         """There is one."""
         return self._leg is not None
 
-    def attach(self, leg: Leg, stream_id: str, tasks: asyncio.TaskGroup) -> asyncio.Event:
+    def attach(self, leg: Leg, stream_id: str, tasks: TaskGroup) -> asyncio.Event:
         """Talk over this leg from now on; an older one is closed. The event is set when the leg is gone."""
         detached = asyncio.Event()
         older, self._leg = self._leg, leg
@@ -60,7 +61,7 @@ class Legs:
     async def _serve(self, leg: Leg, detached: asyncio.Event) -> None:
         reception = Reception(self._caller, self._agent, self._record, self._observer)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 writer = group.create_task(leg.play(self._agent.mouth))
                 await leg.listen(reception.receive)
                 writer.cancel()

@@ -55,7 +55,8 @@ class Mouth:
         self._marks = marks
         self._telephone = audio == TELEPHONE
         self.ledger = PlayoutLedger(audio.rate_hz, marks=marks)
-        self.pacer = Pacer(audio, self.ledger, lead_ms=self._lead_ms, on_room=self._observer.reply_room)
+        observer = self._observer  # called by name each time: a bound method would keep it
+        self.pacer = Pacer(audio, self.ledger, lead_ms=self._lead_ms, on_room=lambda: observer.reply_room())
 
     @property
     def audio(self) -> AudioFormat:

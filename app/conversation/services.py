@@ -1,6 +1,5 @@
 """What all calls of a process share."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from providers.base import LanguageModel, SpeechToText, TextToSpeech
 from providers.errors import ProviderError, ProviderMisconfigured
 from providers.resilience.warmth import Chain, try_all, warm
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 from telephony.turn_end import TurnEndModel
 
 
@@ -37,7 +37,7 @@ class Providers:
     async def try_keys(self) -> list[ProviderError]:
         """Ask every vendor whether he knows us. Answers who cannot be reached, which need not stop anybody; raises
         `ProviderMisconfigured` for a key that is refused."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             chains = [provider for provider in (self.stt, self.llm, self.tts) if isinstance(provider, Chain)]
             trials = [tasks.create_task(_tried(chain)) for chain in chains]
         failures = [failure for trial in trials for failure in trial.result()]
@@ -48,7 +48,7 @@ class Providers:
 
     async def warm(self) -> None:
         """While the telephone rings: connections for who thinks and speaks. Who listens is connected with by then."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             for provider in (self.llm, self.tts):
                 if isinstance(provider, Chain):
                     tasks.create_task(warm(provider))

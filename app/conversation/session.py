@@ -9,11 +9,11 @@ both with the line, `Timekeeper` gives each state its deadline, and `Courtesies`
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
@@ -43,6 +43,7 @@ from telephony.audio import TELEPHONE
 from telephony.carrier import CallOffered
 from telephony.echo import EchoGuard
 from telephony.leg import Leg
+from telephony.tasks import TaskGroup
 
 _EXPIRED = {Phase.RINGING: "no answer", Phase.HELD: "held too long", Phase.TRANSFERRING: "transfer stuck"}
 """Why a call ended whose phase lasted too long; elsewhere the media did not come."""
@@ -86,43 +87,21 @@ class CallSession:
         self._clock = services.clock
         self._time = Timekeeper(self._clock, self._manners)
         echo = EchoGuard(TELEPHONE.rate_hz)
-        self._caller = CallerSide(services, self.record, self._time.table, self, echo)
+        me = weakref.proxy(self)  # who is told things is not held by who tells them: an ended call is gone at once
+        self._caller = CallerSide(services, self.record, self._time.table, me, echo)
         metered = replace(services, providers=services.providers.metered(self.record.usage))
-        self._agent = AgentSide(offered, metered, self.record, self._time.table, self, echo)
-        self._group: asyncio.TaskGroup | None = None
+        self._agent = AgentSide(offered, metered, self.record, self._time.table, me, echo)
+        self._group: TaskGroup | None = None
         self.running = asyncio.Event()
         """Set once legs can be attached."""
         self._begun = asyncio.Event()
-        self._legs = Legs(self._caller, self._agent, self.record, self._clock, self)
-        self._courtesies = Courtesies(self._manners, self._agent, memory, self)
+        self._legs = Legs(self._caller, self._agent, self.record, self._clock, me)
+        self._courtesies = Courtesies(self._manners, self._agent, memory, me)
         self._caller.digits = memory.digits
         self._crash: Exception | None = None
         self._log = structlog.get_logger().bind(call_id=self.call_id)
         self._context = contextvars.copy_context()
         """Of the call's own task. What a leg or the voice detector tells comes from outside of it."""
-        self._perform: Mapping[Action, Callable[[], None]] = {
-            Action.GREET: self._courtesies.greet,
-            Action.FINALIZE: self._caller.finalize,
-            Action.BEGIN_REPLY: self._begin_reply,
-            Action.CANCEL_REPLY: partial(self._agent.end, TurnReason.CANCELLED),
-            Action.HOLD: self._hold,
-            Action.COMMIT: partial(self._agent.end, TurnReason.INTERRUPTED),
-            Action.RESUME: self._resume,
-            Action.BRIDGE: self._agent.bridge,
-            Action.REPROMPT: self._courtesies.reprompt,
-            Action.APOLOGISE: self._courtesies.apologise,
-            Action.SAY_GOODBYE: self._say_goodbye,
-            Action.COLLECT_DIGIT: self._collect_digit,
-            Action.RETURN_TO_LISTENING: self._caller.forget_half,
-            Action.EXPLAIN_TRANSFER: lambda: self._agent.think(LatencyMetrics()),
-            Action.PAUSE: self._agent.pause,
-            Action.SUSPEND: lambda: self._agent.suspend(self._caller.hearing.heard_at),
-            Action.REATTACH: self._reattach,
-            Action.HAND_OVER: self._hand_over,
-            Action.CALL_OFF: self._call_off,
-            Action.CLOSE_LEG: self._close_leg,
-            Action.FINISH: self._finish,
-        }
 
     # life
 
@@ -135,7 +114,7 @@ class CallSession:
             self._begin()
         self._arm()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 self._group = group
                 self.running.set()
                 hearing = group.create_task(self._hear())
@@ -151,6 +130,7 @@ class CallSession:
             try:
                 self._agent.close()
             finally:
+                self._caller.close()
                 self._legs.close()
                 self.state = CallState(Phase.ENDED, self.state.floor)
                 reason = self.end_reason or self.CRASHED
@@ -273,7 +253,7 @@ class CallSession:
             self.record.counters.count("events_ignored", event=event.name.lower())
             return
         for action in actions:
-            self._perform[action]()
+            self._PERFORM[action](self)
         if self._agent.speculation.draft is not None and self.state != _CALLERS_TURN:
             self._agent.speculation.forget()
         if self.state != before:
@@ -503,3 +483,28 @@ class CallSession:
         """A bug of ours surfaced where it must not be raised: it ends this call, from the call's own task."""
         self._crash = error
         self._time.look_again()
+
+    _PERFORM: ClassVar[Mapping[Action, Callable[["CallSession"], None]]] = {
+        Action.GREET: lambda call: call._courtesies.greet(),
+        Action.FINALIZE: lambda call: call._caller.finalize(),
+        Action.BEGIN_REPLY: _begin_reply,
+        Action.CANCEL_REPLY: lambda call: call._agent.end(TurnReason.CANCELLED),
+        Action.HOLD: _hold,
+        Action.COMMIT: lambda call: call._agent.end(TurnReason.INTERRUPTED),
+        Action.RESUME: _resume,
+        Action.BRIDGE: lambda call: call._agent.bridge(),
+        Action.REPROMPT: lambda call: call._courtesies.reprompt(),
+        Action.APOLOGISE: lambda call: call._courtesies.apologise(),
+        Action.SAY_GOODBYE: _say_goodbye,
+        Action.COLLECT_DIGIT: _collect_digit,
+        Action.RETURN_TO_LISTENING: lambda call: call._caller.forget_half(),
+        Action.EXPLAIN_TRANSFER: lambda call: call._agent.think(LatencyMetrics()),
+        Action.PAUSE: lambda call: call._agent.pause(),
+        Action.SUSPEND: lambda call: call._agent.suspend(call._caller.hearing.heard_at),
+        Action.REATTACH: _reattach,
+        Action.HAND_OVER: _hand_over,
+        Action.CALL_OFF: _call_off,
+        Action.CLOSE_LEG: _close_leg,
+        Action.FINISH: _finish,
+    }
+    """What each of the state machine's words does."""

@@ -41,6 +41,7 @@ from providers.errors import ProviderError
 from telephony.audio import AudioFormat
 from telephony.clock import Clock
 from telephony.pacing import Pacer
+from telephony.tasks import TaskGroup
 
 _PIECES_AHEAD = 8
 """Pieces of text that may wait for the voice; the model waits beyond that."""
@@ -158,7 +159,7 @@ class Turn:
     async def run(self, model: LanguageModel, voice: TextToSpeech, audio: AudioFormat) -> None:
         """Ask the model and speak its reply in `audio`. Providers' failures are kept in `failure`, not raised."""
         pieces = self._pieces
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             thinking = group.create_task(self._think(model, pieces))
             bridging = group.create_task(self._waiting.bridge(pieces))
             try:
@@ -265,7 +266,7 @@ class Turn:
                 )
             )
         self._waiting.begin(self._clock.now(), tuple(call.name for call in working))
-        async with asyncio.TaskGroup() as tools:
+        async with TaskGroup() as tools:
             for call in working:
                 tools.create_task(self._run_tool(call))
         self._waiting.tools_returned()

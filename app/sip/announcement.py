@@ -1,12 +1,12 @@
 """Something said before a call is answered: over early media, to its end, with no conversation behind it yet."""
 
-import asyncio
 
 from app.conversation.reply import Phrase
 from telephony.clock import Clock
 from telephony.leg import Leg
 from telephony.pacing import Pacer
 from telephony.playout import PlayoutLedger
+from telephony.tasks import TaskGroup
 
 _ON_ITS_WAY_S = 0.1
 """From the ring to the ear: the answer must not overtake the last word."""
@@ -20,7 +20,7 @@ async def announce(leg: Leg, phrase: Phrase, clock: Clock, lead_ms: int) -> None
         pacer.queue(chunk.audio)
     pacer.finish()
     length_s = pacer.unsent_samples / leg.audio.rate_hz
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         playing = group.create_task(leg.play(pacer))
         ignoring = group.create_task(ignore(leg))
         await clock.sleep_until(clock.now() + length_s + _ON_ITS_WAY_S)

@@ -39,6 +39,7 @@ from telephony.sip.contracts import EndpointObserver, SipCall, SipEndpoint
 from telephony.sip.errors import EndpointFailed
 from telephony.sip.events import DialRequest, Invitation, TrunkState, TrunkStatus
 from telephony.sip.settings import EndpointSettings
+from telephony.tasks import TaskGroup
 
 CARRIER = "sip"
 """The carrier's name in records and metrics; the trunk is one of the call's variables."""
@@ -80,7 +81,7 @@ class SipCalls:
         )
         self._dialler = Dialler(settings, self.trunks)
         self._stopping = asyncio.Event()
-        self._group = asyncio.TaskGroup()
+        self._group = TaskGroup()
         self._calling_back: asyncio.Task[None] | None = None
         self._lines: set[Line] = set()
 

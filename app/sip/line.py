@@ -20,6 +20,7 @@ from telephony.sip.events import (
     CallResumed,
     MediaOpened,
 )
+from telephony.tasks import TaskGroup
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ class Line:
         structlog.contextvars.bind_contextvars(call_id=session.call_id)
         try:
             await session.running.wait()
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 if self._leg is not None:
                     self._established()
                 async for event in self._call:
@@ -67,7 +68,7 @@ class Line:
             session.end(session.CRASHED)
             self._call.hang_up(causes.ours(session.CRASHED))
 
-    def _tell(self, event: CallEvent, tasks: asyncio.TaskGroup) -> None:
+    def _tell(self, event: CallEvent, tasks: TaskGroup) -> None:
         session = self.session
         match event:
             case CallProgressed(status, reason):

@@ -5,7 +5,6 @@ conversation with what was said so far and goes on from there; an unfinished wor
 kept back until the reply is whole, so that those of a reply that broke are never made twice.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -33,6 +32,7 @@ from providers.resilience.continuation import Continuation, settled, whole_sente
 from providers.resilience.deadlines import Deadlines, read
 from providers.resilience.race import Race, Stream
 from providers.resilience.roster import Member, Roster
+from telephony.tasks import TaskGroup
 
 _AHEAD = 64
 """Events of a model that may wait for the turn."""
@@ -63,7 +63,7 @@ class ModelChain:
         async with AsyncExitStack() as stack:
             for member in self.roster.members:
                 await stack.enter_async_context(member.provider)
-            self._group: asyncio.TaskGroup = await stack.enter_async_context(asyncio.TaskGroup())
+            self._group: TaskGroup = await stack.enter_async_context(TaskGroup())
             self._open = stack.pop_all()
         return self
 
@@ -92,7 +92,7 @@ class _Reply:
         self,
         roster: Roster[LanguageModel],
         deadlines: Deadlines,
-        group: asyncio.TaskGroup,
+        group: TaskGroup,
         request: ReplyRequest,
         random: Random,
     ) -> None:

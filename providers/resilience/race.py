@@ -19,6 +19,7 @@ from providers.resilience.backoff import pause_s
 from providers.resilience.deadlines import Deadlines
 from providers.resilience.roster import Member, P, Roster, Trial
 from telephony.clock import Alarm
+from telephony.tasks import TaskGroup
 
 E = TypeVar("E")
 
@@ -89,7 +90,7 @@ class Race(Generic[P, E]):
         self,
         roster: Roster[P],
         deadlines: Deadlines,
-        group: asyncio.TaskGroup,
+        group: TaskGroup,
         open_stream: Callable[[Member[P]], Stream[E]],
         *,
         ahead: int,
@@ -98,7 +99,7 @@ class Race(Generic[P, E]):
         self._roster = roster
         self._clock = roster.clock
         self._deadlines = deadlines
-        self._group: asyncio.TaskGroup = group
+        self._group: TaskGroup = group
         self._open_stream = open_stream
         self._ahead = ahead
         self._random = random

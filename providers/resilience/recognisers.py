@@ -1,6 +1,5 @@
 """Several recognisers as one `SpeechToText`: who is asked in which order, and how long each may stay away."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from random import Random
@@ -12,6 +11,7 @@ from providers.resilience.deadlines import Deadlines, read
 from providers.resilience.recognition import ResilientRecognition
 from providers.resilience.roster import Roster
 from telephony.audio import TELEPHONE, AudioFormat
+from telephony.tasks import TaskGroup
 
 
 class RecogniserChain:
@@ -60,7 +60,7 @@ class RecogniserChain:
         call = ResilientRecognition(self.roster, self._deadlines, self._random)
         self._calls.add(call)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 running = tasks.create_task(call.run())
                 try:
                     yield call

@@ -42,6 +42,7 @@ from providers.resilience.replay import ReplayRing, voiced
 from providers.resilience.roster import Member, Roster, Trial
 from telephony.audio import FRAME_BYTES, TELEPHONE
 from telephony.clock import Alarm
+from telephony.tasks import TaskGroup
 
 KEEP_BYTES = TELEPHONE.bytes_of_ms(20_000)
 """Audio kept that no final covers: a long breath of a caller."""
@@ -192,7 +193,7 @@ class ResilientRecognition:
 
     async def run(self) -> None:
         """Have somebody listen, and every question answered, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             while True:
                 now = self._clock.now()
                 self._give_up_on_silence(now)
@@ -204,7 +205,7 @@ class ResilientRecognition:
                     self._drop_attempts()
                 await self._work.wait_until(self._due(now))
 
-    def _begin_attempt(self, tasks: asyncio.TaskGroup, now: float) -> None:
+    def _begin_attempt(self, tasks: TaskGroup, now: float) -> None:
         """Connect who is next; nobody as long as the one before may still make it."""
         if self._connecting and now < self._hedge_at:
             return
@@ -453,7 +454,7 @@ class ResilientRecognition:
 
     # a whole utterance at once
 
-    def _begin_batch(self, tasks: asyncio.TaskGroup, now: float) -> None:
+    def _begin_batch(self, tasks: TaskGroup, now: float) -> None:
         """Nobody listens, and questions wait: the first who can is asked for all that was said up to the last."""
         if self._batch is not None or not self._questions:
             return

@@ -19,6 +19,7 @@ from providers.resilience.roster import Member, Roster
 from providers.resilience.script import Reader, Script
 from telephony.audio import AudioFormat
 from telephony.codecs.transcode import Transcoder
+from telephony.tasks import TaskGroup
 
 _AHEAD = 2
 """Chunks of a voice that may wait for the turn."""
@@ -43,7 +44,7 @@ class VoiceChain:
         async with AsyncExitStack() as stack:
             for member in self.roster.members:
                 await stack.enter_async_context(member.provider)
-            self._group: asyncio.TaskGroup = await stack.enter_async_context(asyncio.TaskGroup())
+            self._group: TaskGroup = await stack.enter_async_context(TaskGroup())
             self._open = stack.pop_all()
         return self
 
@@ -87,7 +88,7 @@ class _Utterance:
         self,
         roster: Roster[TextToSpeech],
         deadlines: Deadlines,
-        group: asyncio.TaskGroup,
+        group: TaskGroup,
         text: AsyncIterator[str],
         audio: AudioFormat,
         random: Random,

@@ -1,11 +1,11 @@
 """Connections before they are needed, and keys before the first call."""
 
-import asyncio
 from typing import Any, Protocol, runtime_checkable
 
 from providers.base import Warmable
 from providers.errors import ProviderError, ProviderMisconfigured
 from providers.resilience.roster import Member, Roster
+from telephony.tasks import TaskGroup
 
 
 @runtime_checkable
@@ -18,7 +18,7 @@ class Chain(Protocol):
 async def try_all(chain: Chain) -> list[ProviderError]:
     """Warm every member, at once. Answers who cannot be reached, of which his breaker knows now too; raises
     `ProviderMisconfigured` if one refuses his key, however many others there are."""
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         trials = [tasks.create_task(_try(chain.roster, member)) for member in chain.roster.members]
     failures = [failure for trial in trials if (failure := trial.result()) is not None]
     for failure in failures:

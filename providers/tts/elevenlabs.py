@@ -25,6 +25,7 @@ from providers.tts.elevenlabs_errors import KEY_VARIABLE, NAME
 from providers.tts.elevenlabs_sockets import Context, Event, Finished, Flushed, Inbox, Ordered, Sockets, Sound
 from providers.tts.elevenlabs_words import WordTimes
 from telephony.audio import TELEPHONE, AudioFormat
+from telephony.tasks import TaskGroup
 
 _BASE_URL = "https://api.elevenlabs.io"
 _VOICE_ID = "JBFqnCBsd6RMkjVDRZzb"  # George, one of the vendor's own
@@ -131,7 +132,7 @@ class ElevenLabs:
 
     async def __aenter__(self) -> Self:
         """Nothing is connected yet: `warm` does that, or the first utterance."""
-        self._group: asyncio.TaskGroup = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._group: TaskGroup = await self._stack.enter_async_context(TaskGroup())
         self._sockets = Sockets(
             self._group,
             self._url,

@@ -24,6 +24,7 @@ from providers.errors import ProviderError, ProviderMalformed, ProviderTimedOut,
 from providers.tts.elevenlabs_errors import NAME, Refusal, refused_upgrade
 from providers.tts.elevenlabs_messages import Message, decode
 from providers.tts.elevenlabs_words import TimedCharacter
+from telephony.tasks import TaskGroup
 
 MOST_WAITING = 4096
 """Messages that may wait for a speaker, or for the network: many minutes of speech. More is a broken vendor."""
@@ -180,7 +181,7 @@ class Socket:
     async def run(self) -> None:
         """Read and write until either side closes. Never raises but for cancellation."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 writing = group.create_task(self._write())
                 await self._read()
                 writing.cancel()
@@ -256,7 +257,7 @@ class Sockets:
 
     def __init__(
         self,
-        group: asyncio.TaskGroup,
+        group: TaskGroup,
         url: str,
         key: str,
         *,
@@ -264,7 +265,7 @@ class Sockets:
         most_contexts: int,
         connect_timeout_s: float,
     ) -> None:
-        self._group: asyncio.TaskGroup = group
+        self._group: TaskGroup = group
         self._url = url
         self._key = key
         self._voice_settings = voice_settings

@@ -28,6 +28,7 @@ from telephony.sip.sources import Sources
 from telephony.sip.ticker import MediaTicker
 from telephony.sip.trunk import TrunkKeeper
 from telephony.sip.uris import caller_identity, check_headers, host_in, host_of, target_uri
+from telephony.tasks import TaskGroup
 
 if TYPE_CHECKING:
     from telephony.sip.library import Library
@@ -81,7 +82,7 @@ class Endpoint:
         self._ending = False
         self._all_gone = Alarm(clock)
         self._stack = AsyncExitStack()
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
 
     # life
 
@@ -99,7 +100,7 @@ class Endpoint:
         self._names = ThreadPoolExecutor(_NAMES_AT_ONCE, "sip-name")
         self._ticker = MediaTicker(self._library.read_all, self._clock)
         self._stack.push_async_callback(self._end_library)
-        self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._group = await self._stack.enter_async_context(TaskGroup())
         self._tasks = [self._group.create_task(self._ticker.run()), self._group.create_task(self._report_strangers())]
         for trunk in self._settings.trunks:
             keeper = self._keepers[trunk.name] = self._keeper(trunk)

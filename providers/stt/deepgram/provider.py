@@ -1,6 +1,5 @@
 """Deepgram as a `SpeechToText`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
@@ -17,6 +16,7 @@ from providers.stt.deepgram.settings import DeepgramSettings, read
 from providers.stt.deepgram.vendor import NAME, client
 from telephony.audio import TELEPHONE, AudioFormat
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=300.0)
 
@@ -73,7 +73,7 @@ class Deepgram:
         dialect = Flux(self._settings) if self._settings.flux else Live(self._settings)
         call = CallRecognition(dialect, self._client, self._clock, self._settings.connect_s, self._settings.gap_s)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 running = tasks.create_task(call.run())
                 try:
                     await call.connected()

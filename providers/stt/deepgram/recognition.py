@@ -32,6 +32,7 @@ from providers.stt.deepgram.vendor import (
 )
 from telephony.audio import MULAW_SILENCE, TELEPHONE
 from telephony.clock import Alarm, Clock
+from telephony.tasks import TaskGroup
 
 _KEEP_BYTES = TELEPHONE.bytes_of_ms(30_000)
 """Audio that may wait to be sent: more than what is ever said again to a new recogniser."""
@@ -187,7 +188,7 @@ class CallRecognition:
         self._heard_at, self._reached_bytes = now, 0
         self._idle_at = now + self._dialect.idle_s
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 tasks.create_task(self._listen(socket))
                 tasks.create_task(self._feed(socket))
         except ExceptionGroup as group:

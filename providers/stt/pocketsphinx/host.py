@@ -12,6 +12,7 @@ from providers.errors import ProviderError, ProviderMisconfigured, ProviderRateL
 from providers.stt.pocketsphinx import wire
 from providers.stt.pocketsphinx.recognition import CallRecognition
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 
 NAME = "pocketsphinx"
 
@@ -171,7 +172,7 @@ class WorkerHost:
     async def _serve(self, process: Process) -> None:
         """Until the process is lost, which raises `_WorkerLost`."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 tasks.create_task(self._feed(process))
                 tasks.create_task(self._listen(process))
                 tasks.create_task(self._watch())

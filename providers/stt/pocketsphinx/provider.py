@@ -1,6 +1,5 @@
 """PocketSphinx as a `SpeechToText`: hears the dialogue's own sentences, offline, and says when it heard none."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -14,6 +13,7 @@ from providers.errors import ProviderMisconfigured
 from providers.stt.pocketsphinx.host import NAME, WorkerHost
 from telephony.audio import TELEPHONE, AudioFormat
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 
 _MOST_WORKERS = 64
 
@@ -39,7 +39,7 @@ class PocketSphinx:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidetone-pocketsphinx-")))
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks = await stack.enter_async_context(TaskGroup())
             for number in range(self._workers):
                 home = folder / str(number)
                 home.mkdir()
