@@ -353,10 +353,13 @@ class Journal:
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Hear of each event from now on; the result ends it, however often it is called."""
         self._listeners.append(listener)
+        listening: Listener | None = listener
 
         def stop() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            nonlocal listening
+            if listening is not None:
+                self._listeners.remove(listening)
+                listening = None  # who listened may hold this in turn
 
         return stop
 

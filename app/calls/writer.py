@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -159,7 +160,7 @@ class JournalWriter:
             entry.lease = lease
         else:
             entry.claim = lease
-        entry.stop = journal.listen(lambda event: self._happened(entry, event))
+        entry.stop = journal.listen(partial(self._happened, entry))
         self._logs[call.call_id] = entry
         for event in journal.events:
             self._note(entry, event)

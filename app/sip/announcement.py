@@ -1,6 +1,5 @@
 """Something said before a call is answered: over early media, to its end, with no conversation behind it yet."""
 
-
 from app.conversation.reply import Phrase
 from telephony.clock import Clock
 from telephony.leg import Leg

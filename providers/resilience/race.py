@@ -239,6 +239,10 @@ class Race(Generic[P, E]):
         unfinished = [attempt.task for attempt in self._closed if attempt.task is not None and not attempt.task.done()]
         if unfinished:
             await asyncio.wait(unfinished)
+        # Whoever opened the streams holds this race, and so do the streams.
+        del self._open_stream
+        self._closed.clear()
+        self._serving = None
 
     # time
 
