@@ -1,7 +1,6 @@
 """The directory finds the one session of a call, whatever the carrier repeats, loses or mixes up."""
 
 import asyncio
-import gc
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -352,7 +351,6 @@ def test_of_calls_that_came_and_went_nothing_is_left_but_what_is_stored() -> Non
                 at.directory.status(TWILIO, CallStatus(f"CA{number}", "completed", ended=True))
             await asyncio.sleep(0.01)
             await writer.finish()
-            gc.collect()
             assert not any(session() for session in gone)
             assert writer.leases() == ()
             cards = await CallArchive(store).calls()

@@ -254,17 +254,19 @@ def test_words_that_are_older_than_the_voice_are_not_all_that_was_said() -> None
     play(scene)
 
 
-def test_the_end_of_the_call_closes_recogniser_and_detector() -> None:
+def test_the_end_of_the_call_closes_the_recogniser() -> None:
     async def scene(at: Scene) -> None:
         await asyncio.sleep(0)
 
-    async def speak_after_the_end() -> None:
+    assert play(scene).recogniser.closed == 1
+
+
+def test_after_the_end_of_the_call_nothing_is_detected() -> None:
+    async def scene(at: Scene) -> None:
+        at.hearing.close()
         at.hearing.audio(SPEECH * 4)
 
-    at = play(scene)
-    assert at.recogniser.closed == 1
-    run(speak_after_the_end())
-    assert at.voices == 0
+    assert play(scene).voices == 0
 
 
 def answer(text: str) -> FinalTranscript:
