@@ -86,6 +86,7 @@ class Outcome:
     incomplete: int = 0
     """Journals without an end, or with a gap."""
     problems: list[str] = field(default_factory=list)
+    """Lost calls first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,12 +201,13 @@ async def judge(report: CallReport, client: httpx.AsyncClient, outcome: Outcome)
     resumed_s = _time(report, sounds, replies, outcome)
     many = twice > max(0, len(report.streams) - 1)
     if lost or never or unheard or wrong or incomplete or many or max(resumed_s, default=0.0) > GOAL_S:
-        outcome.problems.append(
+        outcome.problems.insert(
+            0 if lost else len(outcome.problems),
             f"{report.call_sid}: ended by {report.ended_by} after {report.duration_s:.1f} s, never heard {never}, "
             f"twice {twice}, turns lost {unheard}, streams {[(s.opened_s, s.closed_s) for s in report.streams]}, "
             f"resumed {resumed_s}, warnings {[warning.code for warning in report.warnings]}, replies "
             f"{[(reply['reason'], reply['said']) for reply in replies]}, kinds {[e['kind'] for e in events[-4:]]}, "
-            f"heard {[(at, word, share) for at, word, share in sounds]}"
+            f"heard {[(at, word, share) for at, word, share in sounds]}",
         )
 
 

@@ -25,7 +25,8 @@ def test_an_outbound_frame_passes_thirty_calls(budgets: Budgets) -> None:
 
 def test_an_outbound_frame_passes_no_more_files_than_it_did(budgets: Budgets) -> None:
     # Two of them look after the chunk that speech comes in, and count what it costs: once for a chunk, not for a frame.
-    assert len(budgets.outbound.files) <= 14, sorted(budgets.outbound.files)
+    # One sees to it that the tasks of a reply leave nothing behind: once for a reply.
+    assert len(budgets.outbound.files) <= 15, sorted(budgets.outbound.files)
 
 
 def test_an_interruption_stops_the_sound_within_forty_calls_and_no_more_files_than_it_did(budgets: Budgets) -> None:

@@ -112,7 +112,7 @@ class CallSession:
             self.record.ringing(self.carrier, self.offered)
         else:
             self._begin()
-        self._arm()
+        self._time.arm(self.state, steered=self.handover.far_end is not None)
         try:
             async with TaskGroup() as group:
                 self._group = group
@@ -264,7 +264,7 @@ class CallSession:
             else:
                 self._log.debug("floor changed", floor=floor, because=event.name.lower())
         if self.state != before or self._agent.turns != turns:  # a new reply has a deadline of its own
-            self._arm()
+            self._time.arm(self.state, steered=self.handover.far_end is not None)
         if Action.RETURN_TO_LISTENING in actions:
             self._time.go_on_listening()
         self._time.look_again()
@@ -310,9 +310,6 @@ class CallSession:
                 raise self._crash
             while (name := self._time.expired()) is not None:
                 self._expire(name)
-
-    def _arm(self) -> None:
-        self._time.arm(self.state, steered=self.handover.far_end is not None)
 
     def _expire(self, name: str) -> None:
         match name:
