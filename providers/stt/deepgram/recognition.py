@@ -27,6 +27,7 @@ from providers.stt.deepgram.vendor import (
     abandon,
     hanging_up,
     received,
+    send_at_once,
     takes_at_once,
     translated,
 )
@@ -86,6 +87,8 @@ class CallRecognition:
         self._partial = PartialTranscript("")  # the last that was told; the vendor repeats itself
         self._told = asyncio.Event()
         self._work = Alarm(clock)
+        self._socket: Socket | None = None
+        """While it is served."""
         self._settled = asyncio.Event()
         self._failure: ProviderError | None = None
         self._proven = False  # something was understood
@@ -101,7 +104,7 @@ class CallRecognition:
     def send(self, audio: bytes) -> None:
         """See `Recognition.send`."""
         self._outgoing.add(audio)
-        if self._outgoing.waiting >= self._chunk_bytes:
+        if self._outgoing.waiting >= self._chunk_bytes and not self._send_at_once():
             self._work.ring()
 
     def finalize(self) -> None:
@@ -187,6 +190,7 @@ class CallRecognition:
         now = self._clock.now()
         self._heard_at, self._reached_bytes = now, 0
         self._idle_at = now + self._dialect.idle_s
+        self._socket = socket
         try:
             async with TaskGroup() as tasks:
                 tasks.create_task(self._listen(socket))
@@ -196,6 +200,8 @@ class CallRecognition:
             if bugs is not None or lost is None:
                 raise
             raise lost.exceptions[0] from None  # the other task ended because of it
+        finally:
+            self._socket = None
 
     # from the vendor
 
@@ -258,6 +264,19 @@ class CallRecognition:
 
     # to the vendor
 
+    def _send_at_once(self) -> bool:
+        """Send the one chunk that waits, without waking `_feed` for it; False if there is more for that to look at."""
+        now = self._clock.now()
+        stalled = self._dialect.expecting and now - self._heard_at >= self._gap_s
+        if self._socket is None or self._questions or stalled or self._outgoing.waiting >= 2 * self._chunk_bytes:
+            return False
+        if self._pace.due() > now or not takes_at_once(self._socket):
+            return False
+        chunk = self._outgoing.take(self._chunk_bytes)
+        send_at_once(self._socket, chunk)
+        self._count_sent(chunk, now)
+        return True
+
     async def _feed(self, socket: Socket) -> None:
         with translated():
             while not hanging_up(socket):
@@ -276,10 +295,13 @@ class CallRecognition:
         while (most := self._sendable()) and self._pace.due() <= (now := self._clock.now()):
             chunk = self._outgoing.take(most)
             await self._sent(socket, socket.send_media(chunk))
-            self._pace.sent(TELEPHONE.ms(len(chunk)) / 1000, now)
-            self._idle_at = now + self._dialect.idle_s
+            self._count_sent(chunk, now)
         if lost_bytes := self._outgoing.take_lost():
             self._tell(RecognitionGap(TELEPHONE.ms(lost_bytes), "the recogniser takes audio too slowly"))
+
+    def _count_sent(self, chunk: bytes, now: float) -> None:
+        self._pace.sent(len(chunk) / TELEPHONE.rate_hz, now)
+        self._idle_at = now + self._dialect.idle_s
 
     def _sendable(self) -> int:
         """Bytes that the next message may hold; 0 while they are too few."""

@@ -7,6 +7,7 @@ from functools import partial
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.frames import Opcode
 
 from providers.errors import (
     ProviderError,
@@ -77,6 +78,11 @@ def hanging_up(socket: Socket) -> bool:
 def takes_at_once(socket: Socket) -> bool:
     """A message would not have to wait: the link is up, and nothing stands before it."""
     return not hanging_up(socket) and socket._websocket.transport.get_write_buffer_size() == 0
+
+
+def send_at_once(socket: Socket, audio: bytes) -> None:
+    """Send audio over a link that `takes_at_once`: nothing waits, so no task is needed."""
+    socket._websocket.write_frame_sync(True, Opcode.BINARY, audio)
 
 
 async def received(socket: Socket) -> str | bytes:

@@ -272,6 +272,7 @@ def test_the_vendor_is_told_when_the_call_is_over(model: str) -> None:
 @both
 def test_audio_beyond_what_is_kept_is_dropped_and_reported(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognition, "_KEEP_BYTES", 8_000)
+    monkeypatch.setattr(recognition, "takes_at_once", lambda socket: False)
 
     async def scene(vendor: FakeDeepgram) -> None:
         async with call(vendor, model) as recognition:
