@@ -8,13 +8,13 @@ message back: whatever it costs, the web stack costs.
 
 import argparse
 import cProfile
-import gc
 
 import uvicorn
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.main import create_app
+from app.serving import spare_the_collector
 from app.settings import Settings
 from app.telemetry import logs
 from app.web.short_way import ShortWayProtocol
@@ -88,8 +88,7 @@ def main() -> None:
 
 
 def _run(config: uvicorn.Config) -> None:
-    gc.collect()
-    gc.freeze()
+    spare_the_collector()
     try:
         uvicorn.Server(config).run()
     except KeyboardInterrupt:  # uvicorn has ended in good order, and passes on what told it to

@@ -13,7 +13,8 @@ class TaskGroup(asyncio.TaskGroup):
 
     A cancelled task keeps its `CancelledError`, whose traceback keeps the frames that it passed, whose variables lead
     back to the task as a rule: a ring with everything that the task has worked with, until a full pass of the cyclic
-    garbage collector finds it. Such passes are rare, and stop all calls meanwhile.
+    garbage collector finds it. Such passes are rare, and stop all calls meanwhile. So whatever belongs to a call
+    runs in these. The message of a `cancel` is lost to who awaits the task.
     """
 
     def create_task(

@@ -134,12 +134,11 @@ class Channel:
         return chunk
 
     def _tell(self, probability: float, level_dbfs: float, now: float) -> None:
-        behind = len(self._pending) // CHUNK_SAMPLES
+        behind, told = len(self._pending) // CHUNK_SAMPLES, self._on_failure
         self._said_at = max(self._said_at, now - behind * CHUNK_S)
         try:
             self._on_voice(VoiceFrame(probability, level_dbfs, self._said_at))
         except Exception as failure:  # noqa: BLE001 - the wall between calls: behind it are the frames of all others
-            told = self._on_failure
             self.close()
             told(failure)
 

@@ -5,7 +5,6 @@ not noticed, on a half-open connection) is told to. And a call whose process is 
 on one of the first kind.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Protocol
@@ -21,6 +20,7 @@ from app.conversation.session import CallSession
 from app.conversation.state import Phase
 from telephony.carrier import CallControl
 from telephony.errors import CallGone, ControlRefused, ControlUnreachable
+from telephony.tasks import TaskGroup
 
 log = structlog.get_logger()
 
@@ -71,13 +71,16 @@ class LostCalls:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._sweep())
             while True:
                 now = self._clock.now()
-                for session in self._due(now):
-                    group.create_task(self._recall(session))
+                self._recall_all(self._due(now), group)
                 await self._clock.sleep_until(now + _WATCH_S)
+
+    def _recall_all(self, due: list[CallSession], group: TaskGroup) -> None:
+        for session in due:
+            group.create_task(self._recall(session))
 
     def _due(self, now: float) -> list[CallSession]:
         """Calls that their carrier is to be told of now."""

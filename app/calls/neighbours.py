@@ -27,6 +27,7 @@ from app.calls.books import Left
 from app.calls.journal import JournalEvent
 from app.calls.messages import Answer, HandedOver, HandOver, Message, decode, decode_answer, encode
 from telephony.clock import Clock
+from telephony.tasks import TaskGroup
 
 _ANSWER_S = 0.5
 """For one question. A process whose event loop runs later than that is not to be asked for anything."""
@@ -95,7 +96,7 @@ class LocalNeighbours:
                 log.warning("no calls from or to neighbours while the store is away", because=str(error))
                 return
             try:
-                async with asyncio.TaskGroup() as group:
+                async with TaskGroup() as group:
                     while True:
                         group.create_task(self._answer(await self._accepted(listening), calls))
             finally:
@@ -123,7 +124,7 @@ class LocalNeighbours:
         places = self._places()
         if not places:
             return None
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             asking: Collection[asyncio.Task[Answer | None]] = [
                 group.create_task(self._ask(place, message)) for place in places
             ]

@@ -178,9 +178,10 @@ class Hearing:
         finally:
             self.report_usage()
             self._recognition = None
+            self.close()
 
     def close(self) -> None:
-        """The call is over, whether or not anything was recognised."""
+        """Nothing more is heard: the call is over, whether or not anything was recognised, or the recogniser is."""
         self._channel.close()
 
     def report_usage(self) -> None:

@@ -257,21 +257,24 @@ class SipCalls:
         """Call whoever lost his line with a process, one after the other."""
         waiting = CallBacks(self._directory.sessions, CARRIER, self._clock)
         while True:
-            session, order = await waiting.next()
-            try:
-                request = self._dialler.request(order, self._clock.now())
-                call = self._place(request)
-            except DialRefused as refused:
-                log.warning("call not called back", call_id=session.call_id, reason=refused.reason)
-                continue
-            leg = await answered(call)
-            self._services.counters.count("calls_called_back", outcome="answered" if leg else "not answered")
-            if leg is None:
-                continue
-            if not waiting.lost(session):  # he was quicker
-                call.hang_up(causes.ours("completed elsewhere"))
-            else:
-                self._group.create_task(self._serve(self._line(call, session, request.trunk, leg)))
+            await self._call_one_back(waiting)
+
+    async def _call_one_back(self, waiting: CallBacks) -> None:
+        session, order = await waiting.next()
+        try:
+            request = self._dialler.request(order, self._clock.now())
+            call = self._place(request)
+        except DialRefused as refused:
+            log.warning("call not called back", call_id=session.call_id, reason=refused.reason)
+            return
+        leg = await answered(call)
+        self._services.counters.count("calls_called_back", outcome="answered" if leg else "not answered")
+        if leg is None:
+            return
+        if not waiting.lost(session):  # he was quicker
+            call.hang_up(causes.ours("completed elsewhere"))
+        else:
+            self._group.create_task(self._serve(self._line(call, session, request.trunk, leg)))
 
     # lines
 

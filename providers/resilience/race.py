@@ -237,12 +237,12 @@ class Race(Generic[P, E]):
                 attempt.trial.abandoned()
             self._drop(attempt)
         unfinished = [attempt.task for attempt in self._closed if attempt.task is not None and not attempt.task.done()]
-        if unfinished:
-            await asyncio.wait(unfinished)
-        # Whoever opened the streams holds this race, and so do the streams.
+        # Whoever opened the streams holds this race, and so do the streams. First, for who waits may be cancelled.
         del self._open_stream
         self._closed.clear()
         self._serving = None
+        if unfinished:
+            await asyncio.wait(unfinished)
 
     # time
 

@@ -254,14 +254,20 @@ def test_words_that_are_older_than_the_voice_are_not_all_that_was_said() -> None
     play(scene)
 
 
-def test_the_end_of_the_call_closes_the_recogniser() -> None:
+def test_the_end_of_the_call_closes_recogniser_and_detector() -> None:
     async def scene(at: Scene) -> None:
         await asyncio.sleep(0)
 
-    assert play(scene).recogniser.closed == 1
+    async def speak_after_the_end() -> None:
+        at.hearing.audio(SPEECH * 4)
+
+    at = play(scene)
+    assert at.recogniser.closed == 1
+    run(speak_after_the_end())
+    assert at.voices == 0
 
 
-def test_after_the_end_of_the_call_nothing_is_detected() -> None:
+def test_a_call_that_ends_before_anything_was_recognised_closes_the_detector() -> None:
     async def scene(at: Scene) -> None:
         at.hearing.close()
         at.hearing.audio(SPEECH * 4)
