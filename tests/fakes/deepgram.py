@@ -148,6 +148,8 @@ class Line:
     texts: list[dict[str, Any]] = field(default_factory=list)
     audio: bytearray = field(default_factory=bytearray)
     chunks: list[int] = field(default_factory=list)
+    came: list[str | int] = field(default_factory=list)
+    """All messages in order: a text's type, or how many bytes of audio."""
     mute: bool = False
     deaf: asyncio.Event | None = None
     """While set aside, nothing is read any more."""
@@ -497,6 +499,7 @@ class FakeDeepgram:
         if isinstance(message, str):
             text = json.loads(message)
             line.texts.append(text)
+            line.came.append(text["type"])
             await protocol.text(text["type"], text)
             return
         if not message:
@@ -504,6 +507,7 @@ class FakeDeepgram:
             raise Ended
         line.audio += message
         line.chunks.append(len(message))
+        line.came.append(len(message))
         for _ in protocol.ear.hear(message):
             await protocol.tick()
             await self._strike(line)
