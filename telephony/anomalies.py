@@ -61,7 +61,7 @@ Anomaly = Clipping | OneWayAudio | Dropout | ConstantTone
 
 _SAMPLES_PER_MS = 8
 _SECOND = 8000
-_ZEROS, _LOUDEST = (b"\xff", b"\x7f"), (b"\x00", b"\x80")  # of either sign
+_ZEROS, _LOUDEST = b"\xff\x7f", (b"\x00", b"\x80")  # of either sign
 _CLIPPED_PER_SECOND = 40
 """Half a percent. Loud speech that is not clipped has a few samples in the last step of µ-law."""
 _NEVER_HEARD_MS, _NOT_HEARD_MS = 10_000, 30_000
@@ -156,7 +156,7 @@ class AudioAnomalies:
         now_ms = self._expected_ms or 0
         began_ms = now_ms - len(self._second) // _SAMPLES_PER_MS
         sound = bytes(self._second)
-        sounds = sum(map(sound.count, _ZEROS)) < len(sound) and sound.count(sound[:1]) < len(sound)
+        sounds = bool(sound.strip(_ZEROS)) and bool(sound.strip(sound[:1]))
         found: tuple[Anomaly | None, ...] = (
             self._review_clipping(sum(map(sound.count, _LOUDEST)), began_ms, now_ms),
             self._review_silence(now_ms, sounds=sounds),

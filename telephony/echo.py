@@ -14,6 +14,7 @@ Sans I/O, one object per call and leg, µ-law in. What is played and heard is on
 `is_echo` asks.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,6 +33,8 @@ _EARLIEST_S, _LATEST_S = 0.020, 0.692
 """Lags looked at. The span and the window together make a length that is quick to transform (6,400 at 8 kHz)."""
 _WINDOW_S = 0.128
 """Sound whose lag is looked for."""
+_SPAN_STEP_S = 0.2
+"""Spans are whole numbers of it."""
 _JUDGED_S = 0.064
 """The latest of it, which the path must explain."""
 _KEPT_S = 1.2
@@ -82,9 +85,10 @@ class EchoGuard:
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self._rate_hz = rate_hz
-        self._window, self._judged, self._earliest, self._latest, self._taps, self._taps_before = (
-            round(s * rate_hz) for s in (_WINDOW_S, _JUDGED_S, _EARLIEST_S, _LATEST_S, _TAPS_S, _TAPS_BEFORE_S)
+        self._window, self._judged, self._taps, self._taps_before, self._step = (
+            round(s * rate_hz) for s in (_WINDOW_S, _JUDGED_S, _TAPS_S, _TAPS_BEFORE_S, _SPAN_STEP_S)
         )
+        self._earliest, self._latest = round(_EARLIEST_S * rate_hz), round(_LATEST_S * rate_hz)
         self._kept = round(_KEPT_S * rate_hz)
         self._sound = bytearray()
         self._sound_ends_at = 0.0
@@ -174,7 +178,7 @@ class EchoGuard:
         noise = self._follow_noise(incoming) * _NOISE_MARGIN * self._judged
         if energy < 2 * noise:
             return None, 1.0
-        reference = self._reference(self._window + self._latest, self._window + self._latest - self._earliest)
+        reference = self._reference(self._window + self._latest, self._span())
         if energy > _LOUDEST_ECHO * self._loudest(reference):
             return 0.0, 1.0
         known, explained = self._path, 0.0
@@ -190,6 +194,14 @@ class EchoGuard:
         # At the known lag it was the same echo that could not be explained; if the path has changed, it must show.
         needed = _SURELY_ECHO if known and abs(lag - known.lag) <= self._taps else _EXPLAINED_BY_NEW
         return self._fit(latest, noise, lag, needed), needed
+
+    def _span(self) -> int:
+        """Samples, from the latest lag on, in which an echo can have its origin: shorter if the agent is silent by now,
+        for the window must have heard some of what sounded."""
+        silent_s = min(self._heard_ends_at - self._sounds_until, _LATEST_S)
+        earliest = max(self._earliest, round(silent_s * self._rate_hz) - self._window)
+        span = self._window + self._latest - earliest
+        return math.ceil(span / self._step) * self._step
 
     def _fit(self, latest: Samples, noise: float, lag: int, needed: float, known: _Path | None = None) -> float:
         """The part of `latest` that a path at `lag` explains. The path is remembered if that is as much as `needed`."""

@@ -93,7 +93,9 @@ class CallerSide:
         self._record = record
         self._deadlines = deadlines
         self._observer = observer
-        self._speculates = services.manners.speculation.depth is not Depth.OFF
+        speculation = services.manners.speculation
+        self._speculates = speculation.depth is not Depth.OFF
+        self._on_pauses = speculation.least < Hint.COMPLETE
         self._awaiting_final = self._waited_longer = False
         self._half = LatencyMetrics()
 
@@ -116,7 +118,7 @@ class CallerSide:
             self._half.turn_ended = frame.now
         if events:
             self._observer.follow(events)
-        if self._speculates and not disputed:
+        if self._speculates and not disputed and (self._on_pauses or self.ear.complete):
             self._anticipate(frame.now)
         self.hearing.attend(self.ear.began_at is not None)
 

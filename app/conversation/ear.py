@@ -150,6 +150,11 @@ class Ear:
         """Words of the last partial, which no final has confirmed."""
         return self._partial.text
 
+    @property
+    def complete(self) -> bool:
+        """By the last partial the turn is complete."""
+        return self._partial.complete
+
     def take_words(self) -> str:
         """The turn is over: its words, and a clean ear for the next."""
         words = self.words
@@ -259,7 +264,7 @@ class Ear:
                 self._pause_told = True
                 return [Event.SPEECH_PAUSED]
             return []
-        if silent_ms >= self.patience_ms() and not self._end_told:
+        if not self._end_told and silent_ms >= self.patience_ms():
             self._end_told = True
             return [Event.TURN_ENDED]
         return []

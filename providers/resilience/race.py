@@ -99,6 +99,11 @@ class Race(Generic[P, E]):
         self._roster = roster
         self._clock = roster.clock
         self._deadlines = deadlines
+        self._allowed = {
+            "connect": deadlines.connect_s,
+            "first_result": deadlines.first_result_s,
+            "gap": deadlines.gap_s,
+        }
         self._group: TaskGroup = group
         self._open_stream = open_stream
         self._ahead = ahead
@@ -309,8 +314,7 @@ class Race(Generic[P, E]):
         return max(attempt.seen_at, owed_since, self._waiting_since) + self._allowed_s(attempt)
 
     def _allowed_s(self, attempt: Attempt[P, E]) -> float:
-        allowed: float = getattr(self._deadlines, f"{attempt.stage}_s")
-        return allowed
+        return self._allowed[attempt.stage]
 
     def _hedge(self, slow: Attempt[P, E]) -> None:
         """Ask another besides the slow one, or the same once more."""

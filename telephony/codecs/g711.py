@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     import audioop
 
 _PCM16_BYTES = 2
+_FULL_SCALE = np.float32(1 / 32768)
 
 
 def decode_mulaw(mulaw: bytes) -> bytes:
@@ -41,7 +42,6 @@ def encode_alaw(pcm16: bytes) -> bytes:
 _EVERY_CODE = bytes(range(256))
 _MULAW_TO_ALAW = encode_alaw(decode_mulaw(_EVERY_CODE))
 _ALAW_TO_MULAW = encode_mulaw(decode_alaw(_EVERY_CODE))
-_MULAW_TO_FLOAT = np.frombuffer(decode_mulaw(_EVERY_CODE), "<i2").astype(np.float32) / np.float32(32768)
 
 
 def mulaw_to_alaw(mulaw: bytes) -> bytes:
@@ -56,4 +56,5 @@ def alaw_to_mulaw(alaw: bytes) -> bytes:
 
 def mulaw_to_float(mulaw: bytes) -> NDArray[np.float32]:
     """Samples of µ-law codes in [-1, 1), full scale being 32,768."""
-    return _MULAW_TO_FLOAT.take(np.frombuffer(mulaw, np.uint8))
+    samples: NDArray[np.float32] = np.multiply(np.frombuffer(decode_mulaw(mulaw), "<i2"), _FULL_SCALE, dtype=np.float32)
+    return samples

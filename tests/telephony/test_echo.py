@@ -112,6 +112,18 @@ def test_the_lag_is_found() -> None:
     assert guard.lag_s == pytest.approx(0.25, abs=0.002)
 
 
+@pytest.mark.parametrize("delay_s", [0.3, 0.56, 0.6, 0.65])
+def test_an_echo_that_begins_when_the_agent_is_silent_already_is_found_where_it_is(delay_s: float) -> None:
+    known = []
+    for number in range(8):
+        guard, agent = EchoGuard(), voice(number)
+        begin = int(np.argmax(np.abs(agent) > 2000))
+        agent = np.concatenate([agent[begin : begin + round(0.1 * RATE_HZ)], np.zeros(RATE_HZ)])
+        known += [echo for _, echo in verdicts(agent, echo_of(agent, delay_s, -20, PATHS["telephone band"]), guard)][1:]
+        assert guard.lag_s == pytest.approx(delay_s + 64 / RATE_HZ, abs=0.004)  # the filter's own delay is in it
+    assert np.mean(known) >= 0.9
+
+
 def test_uneven_arrival_does_not_matter() -> None:
     agent = voice(3)
     assert share_called_echo(agent, echo_of(agent, 0.3, -20, PATHS["telephone band"]), jitter_s=0.018) >= 0.95

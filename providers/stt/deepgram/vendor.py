@@ -1,13 +1,15 @@
 """Deepgram's SDK: imported, given an address, and its exceptions turned into ours."""
 
+import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from struct import Struct
 
 import httpx
+from websockets import frames
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.frames import Opcode
 
 from providers.errors import (
     ProviderError,
@@ -59,6 +61,10 @@ for _module in (live, flux):
 _REFUSED = {400: "the request", 401: KEY_VARIABLE, 402: "the account's balance", 403: "the key's rights"}
 _BAD_AUDIO = 1008
 """Close code of `DATA-0000`: what we sent cannot be decoded, and would not be again."""
+_HEAD = Struct("!BBH")
+_BINARY = 0x80 | frames.Opcode.BINARY  # FIN: a whole message
+_MASKED_16 = 0x80 | 126  # a length of 16 bits follows; of audio there is always more than fits in seven
+_mask: Callable[[bytes, bytes], bytes] = frames.apply_mask  # type: ignore[attr-defined] # in C where that was built
 _UNINTELLIGIBLE = (1002, 1007, 1009)
 """Close codes that our side of the websocket sends when it cannot make sense of the other (RFC 6455, 7.4.1)."""
 
@@ -81,8 +87,21 @@ def takes_at_once(socket: Socket) -> bool:
 
 
 def send_at_once(socket: Socket, audio: bytes) -> None:
-    """Send audio over a link that `takes_at_once`: nothing waits, so no task is needed."""
-    socket._websocket.write_frame_sync(True, Opcode.BINARY, audio)
+    """Send audio, up to 64 kB, over a link that `takes_at_once`: nothing waits, so no task is needed. One whole binary
+    frame of a client (RFC 6455, section 5.2), put together here because the library takes five times as long."""
+    key = next(_keys)
+    socket._websocket.transport.write(_HEAD.pack(_BINARY, _MASKED_16, len(audio)) + key + _mask(audio, key))
+
+
+def _mask_keys() -> Iterator[bytes]:
+    """Keys that nobody can foretell (RFC 6455, section 5.3), each used once; drawn from the system 1,024 at a time."""
+    while True:
+        drawn = os.urandom(4096)
+        for at in range(0, len(drawn), 4):
+            yield drawn[at : at + 4]
+
+
+_keys = _mask_keys()
 
 
 async def received(socket: Socket) -> str | bytes:
