@@ -7,7 +7,7 @@ from typing import Literal
 import structlog
 
 _NOISY = (
-    *("httpx", "httpx2", "httpcore", "httpcore2", "anthropic", "openai"),
+    *("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "anthropic", "openai"),
     *("websockets", "uvicorn", "uvicorn.error", "asyncio"),
 )
 """Loggers of libraries that tell of every request, with its address, or, when debugging, with all that was said."""

@@ -66,6 +66,10 @@ class HttpVendor:
 
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """On all clients, whether or not they wait for something."""
         left = list(self.open_connections)
         for connection in left:
             connection.cancel()

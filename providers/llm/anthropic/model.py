@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, AsyncStream, DefaultAsyncHttpxClient
+from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient
 from anthropic.types import RawMessageStreamEvent
 
 from providers.base import Progress, ProviderContext, ReplyEvent, ReplyRequest, UsageReported
@@ -19,7 +19,6 @@ from providers.llm.anthropic.stream import MessageStream
 from telephony.clock import Clock
 
 _CONNECTIONS = 1000
-_IDLE_CONNECTIONS = 100
 _IDLE_S = 300.0
 """A connection outlives the caller's turn; the SDK's own 5 s would mean a new TLS handshake for nearly every reply.
 One that the vendor closed meanwhile is noticed before it is used again."""
@@ -120,17 +119,16 @@ class Anthropic:
 
 
 def _client(settings: AnthropicSettings) -> AsyncAnthropic:
+    """The SDK over aiohttp, with which a reply costs a third less of the core than with what it uses by itself."""
     patience_s = settings.connect_timeout_s
-    limits = httpx2.Limits(
-        max_connections=_CONNECTIONS, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_S
-    )
-    timeout = httpx2.Timeout(connect=patience_s, pool=patience_s, write=patience_s, read=SILENCE_S)
+    limits = httpx2.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_IDLE_S)
+    timeout = httpx2.Timeout(SILENCE_S, connect=patience_s, pool=patience_s)
     return AsyncAnthropic(
         api_key=settings.api_key,
         base_url=settings.base_url,
         max_retries=0,
         timeout=timeout,
-        http_client=DefaultAsyncHttpxClient(base_url=settings.base_url, limits=limits, timeout=timeout),
+        http_client=DefaultAioHttpClient(base_url=settings.base_url, limits=limits, timeout=timeout),
     )
 
 

@@ -630,6 +630,40 @@ def test_a_connection_is_warm_before_the_first_reply_and_serves_them_all() -> No
     play(scene)
 
 
+def test_a_connection_that_the_vendor_closed_meanwhile_is_not_used_again() -> None:
+    async def scene(vendor: FakeAnthropic, model: Anthropic) -> None:
+        for times in (1, 2, 3):
+            await reply(model)
+            assert vendor.connections == times
+            await vendor.hang_up()
+            await asyncio.sleep(0.01)  # for the news to arrive
+
+    play(scene)
+
+
+def test_a_vendor_that_reads_nothing_holds_up_nobody_who_gives_up() -> None:
+    async def scene() -> None:
+        async def take_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await over.wait()
+            writer.transport.abort()
+
+        over = asyncio.Event()
+        server = await asyncio.start_server(take_nothing, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        request = ReplyRequest((CallerMessage("word " * 180_000),))  # more than a link takes that nobody reads
+        async with server, model_at(f"http://127.0.0.1:{port}") as model:
+            asking = asyncio.create_task(anext(model.reply(request)))
+            await asyncio.sleep(0.5)
+            asking.cancel()
+            async with asyncio.timeout(1.0):
+                await asyncio.wait({asking})
+            assert asking.cancelled()
+            over.set()
+
+    leaving_nothing(scene())
+
+
 def test_a_key_that_the_vendor_refuses_is_named_when_it_is_tried() -> None:
     async def scene() -> None:
         async with FakeAnthropic() as vendor, model_at(vendor.url, ANTHROPIC_API_KEY="sk-ant-wrong") as model:

@@ -272,6 +272,17 @@ def test_one_warm_connection_serves_all_replies() -> None:
     play(scene)
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
+    async def scene(vendor: FakeOpenAI, model: OpenAI) -> None:
+        for times in (1, 2, 3):
+            await reply(model)
+            assert vendor.connections == times
+            await vendor.hang_up()
+            await asyncio.sleep(0.01)  # for the news to arrive
+
+    play(scene)
+
+
 def test_a_key_that_the_server_refuses_is_named_when_it_is_tried() -> None:
     async def scene() -> None:
         async with (
