@@ -56,5 +56,6 @@ def alaw_to_mulaw(alaw: bytes) -> bytes:
 
 def mulaw_to_float(mulaw: bytes) -> NDArray[np.float32]:
     """Samples of µ-law codes in [-1, 1), full scale being 32,768."""
-    samples: NDArray[np.float32] = np.multiply(np.frombuffer(decode_mulaw(mulaw), "<i2"), _FULL_SCALE, dtype=np.float32)
+    linear = np.frombuffer(audioop.ulaw2lin(mulaw, _PCM16_BYTES), "<i2")
+    samples: NDArray[np.float32] = np.multiply(linear, _FULL_SCALE, dtype=np.float32)
     return samples
