@@ -34,7 +34,7 @@ _EARLIEST_S, _LATEST_S = 0.020, 0.692
 _WINDOW_S = 0.128
 """Sound whose lag is looked for."""
 _SPAN_STEP_S = 0.2
-"""Spans are whole numbers of it."""
+"""A span is a whole number of these: few lengths, each quick to transform."""
 _JUDGED_S = 0.064
 """The latest of it, which the path must explain."""
 _KEPT_S = 1.2
