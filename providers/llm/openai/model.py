@@ -122,7 +122,7 @@ def _estimated_tokens(body: Mapping[str, Any]) -> int:
 
 
 def _client(settings: OpenAISettings) -> AsyncOpenAI:
-    """The SDK over aiohttp, as it is with Anthropic: it costs less of the core than what the SDK uses by itself."""
+    """The SDK over aiohttp, as Anthropic's is, and for the same reason."""
     patience_s = settings.connect_timeout_s
     limits = httpx2.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_IDLE_S)
     timeout = httpx2.Timeout(SILENCE_S, connect=patience_s, pool=patience_s)
